@@ -1,0 +1,3 @@
+//! The `tranche` command.
+
+fn main() {}

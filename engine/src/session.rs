@@ -1,0 +1,93 @@
+use crate::EngineError;
+use std::path::Path;
+use std::time::Duration;
+use tranche_schema::{ElementType, Tensor, TensorSpec, TensorView};
+
+/// How a model is loaded.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Engine threads, at least 1.
+    pub threads: usize,
+    /// Whether the engine rewrites the graph for speed. Off, results are bit-identical
+    /// however the model is cut.
+    pub optimise: bool,
+    /// Whether node times will be asked for ([`Session::profile`]).
+    pub profile: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self { threads: 1, optimise: true, profile: false }
+    }
+}
+
+/// An inference engine.
+pub trait Engine: Send + Sync {
+    /// `tract` or `onnxruntime`.
+    fn name(&self) -> &'static str;
+
+    /// Its version.
+    fn version(&self) -> String;
+
+    /// Loads a model whose inputs will have these types and shapes, in this
+    /// order, and of whose outputs these names are wanted, in this order.
+    ///
+    /// External data is read relative to the model's folder.
+    ///
+    /// # Errors
+    /// When the engine refuses the model.
+    fn load(
+        &self,
+        model: &Path,
+        inputs: &[TensorSpec],
+        outputs: &[String],
+        options: &LoadOptions,
+    ) -> Result<Box<dyn Session>, EngineError>;
+}
+
+/// A loaded model. Runs are exclusive: one at a time.
+pub trait Session: Send {
+    /// Runs the model.
+    ///
+    /// `inputs` are borrowed, in the order given to [`Engine::load`]. `outputs`
+    /// has one entry an output, in order: a [`OutputBuffer::Caller`] is written in
+    /// place, a [`OutputBuffer::Engine`] is filled with a tensor.
+    ///
+    /// # Errors
+    /// When the inputs do not fit, or the engine fails.
+    fn run(&mut self, inputs: &[TensorView<'_>], outputs: &mut [OutputBuffer<'_>])
+    -> Result<(), EngineError>;
+
+    /// Runs the model and measures each node.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    fn profile(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<NodeTime>, EngineError>;
+}
+
+/// Where an output goes.
+#[derive(Debug)]
+pub enum OutputBuffer<'a> {
+    /// Into the caller's memory, which must have exactly the output's size.
+    Caller {
+        /// Type the caller expects.
+        element_type: ElementType,
+        /// Shape the caller expects.
+        shape: &'a [u64],
+        /// The memory.
+        data: &'a mut [u8],
+    },
+    /// Into a tensor made by the engine; `None` until the run has filled it.
+    Engine(Option<Tensor>),
+}
+
+/// What one node took and made in one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeTime {
+    /// Node name as in the ONNX file; empty when the engine's node has no counterpart.
+    pub node: String,
+    /// Time in the node.
+    pub time: Duration,
+    /// Its outputs with concrete shapes, in the node's order, where the engine tells.
+    pub outputs: Vec<TensorSpec>,
+}

@@ -1,0 +1,1 @@
+//! What the machine gives: control groups, limited processes, peak memory, CPU share.

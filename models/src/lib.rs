@@ -1,0 +1,1 @@
+//! The model zoo: seeded builders and the catalogue of trained models.

@@ -1,0 +1,1 @@
+//! A plan and a model in, a bundle of slices out.

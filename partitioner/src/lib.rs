@@ -1,0 +1,1 @@
+//! Profiles and prices in, plan out; pure.

@@ -1,0 +1,90 @@
+//! The bill of a request: predicted beside measured.
+
+use crate::{ByteCount, Document, FunctionSize, GibSeconds, Header, LimitsEnforced, Millis, SlicePrediction};
+use serde::{Deserialize, Serialize};
+
+/// What a function says of one request (its metrics line and response header).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FunctionMetrics {
+    /// Request id, as hexadecimal digits.
+    pub request_id: String,
+    /// The slice that ran.
+    pub slice: String,
+    /// Which try this is, from 1.
+    pub attempt: u32,
+    /// From the last byte of the request to the first of the answer.
+    pub billed_ms: Millis,
+    /// Waiting for the session: loading, or other requests.
+    pub wait_ms: Millis,
+    /// Decoding inputs.
+    pub decode_ms: Millis,
+    /// The engine's run.
+    pub run_ms: Millis,
+    /// Encoding outputs.
+    pub encode_ms: Millis,
+    /// Bytes of input tensors, raw.
+    pub input_bytes: ByteCount,
+    /// Bytes of output tensors, raw.
+    pub output_bytes: ByteCount,
+    /// Bytes of input tensors as they came.
+    pub input_coded_bytes: ByteCount,
+    /// Bytes of output tensors as they went.
+    pub output_coded_bytes: ByteCount,
+    /// Whether this process answered its first request.
+    pub cold: bool,
+    /// Highest resident memory of the process so far.
+    pub peak_memory_bytes: ByteCount,
+}
+
+/// One function's part of the bill.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SliceBill {
+    /// The slice.
+    pub slice: String,
+    /// What its function is given.
+    pub size: FunctionSize,
+    /// Whether it is held to it.
+    pub limits: LimitsEnforced,
+    /// Tries, failed ones included.
+    pub attempts: u32,
+    /// What the function measured.
+    pub measured: FunctionMetrics,
+    /// Memory limit times billed time.
+    pub memory_time: GibSeconds,
+    /// Request seen by the driver, less what the function billed: the transport.
+    pub transport_ms: Millis,
+    /// Bytes sent and received for it, as coded.
+    pub handoff_bytes: ByteCount,
+    /// What the plan expected.
+    pub predicted: SlicePrediction,
+}
+
+/// The bill of one request, or the median over several.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bill {
+    /// Format and version.
+    pub header: Header,
+    /// Name of the deployment.
+    pub deployment: String,
+    /// Engine in use.
+    pub engine: String,
+    /// Requests this bill is the median of.
+    pub requests: u32,
+    /// One entry a slice.
+    pub slices: Vec<SliceBill>,
+    /// From the driver's start to the last output.
+    pub latency_ms: Millis,
+    /// Sum over slices.
+    pub billed_ms: Millis,
+    /// Sum over slices.
+    pub memory_time: GibSeconds,
+    /// Sum over slices.
+    pub predicted_memory_time: GibSeconds,
+    /// What the plan expected.
+    pub predicted_latency_ms: Millis,
+}
+
+impl Document for Bill {
+    const FORMAT: &'static str = "tranche-bill";
+    const VERSION: u32 = 1;
+}

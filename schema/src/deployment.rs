@@ -1,0 +1,97 @@
+//! deployment.json: what runs where.
+
+use crate::{Digest, Document, Edge, FunctionSize, Header, SlicePrediction, TensorSpec};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Where a function answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Address {
+    /// HTTP over a Unix socket.
+    Unix {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// HTTP at a URL.
+    Http {
+        /// Base URL without a final slash.
+        url: String,
+    },
+}
+
+/// Whether the platform holds a function to its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsEnforced {
+    /// The memory limit is set.
+    pub memory: bool,
+    /// The CPU quota is set.
+    pub cpu: bool,
+}
+
+/// One function of a deployment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeployedFunction {
+    /// Name of the slice it runs.
+    pub slice: String,
+    /// Where it answers.
+    pub address: Address,
+    /// What it is given.
+    pub size: FunctionSize,
+    /// Whether it is held to it.
+    pub limits: LimitsEnforced,
+    /// Activations it reads, in order.
+    pub inputs: Vec<TensorSpec>,
+    /// Activations it writes, in order.
+    pub outputs: Vec<TensorSpec>,
+    /// What the plan expects.
+    pub prediction: SlicePrediction,
+}
+
+/// The process that keeps a local deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalSupervisor {
+    /// Its process id.
+    pub process_id: u32,
+    /// Start time of that process in clock ticks since boot, so that a reused
+    /// id is not mistaken for it.
+    pub process_start_ticks: u64,
+    /// Its control socket.
+    pub control_socket: PathBuf,
+    /// The folder whose mapped files functions share.
+    pub shared_folder: PathBuf,
+    /// The folder of the functions' logs.
+    pub log_folder: PathBuf,
+}
+
+/// deployment.json
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    /// Format and version.
+    pub header: Header,
+    /// Name of the deployment.
+    pub name: String,
+    /// `local`; other targets follow.
+    pub target: String,
+    /// Digest of the bundle's manifest.json.
+    pub bundle_digest: Digest,
+    /// Where the bundle lies.
+    pub bundle: PathBuf,
+    /// Engine in use.
+    pub engine: String,
+    /// Inputs of the model.
+    pub inputs: Vec<TensorSpec>,
+    /// Outputs of the model.
+    pub outputs: Vec<TensorSpec>,
+    /// Functions in an order in which they can run.
+    pub functions: Vec<DeployedFunction>,
+    /// Tensors that cross a border.
+    pub edges: Vec<Edge>,
+    /// Set for the local target.
+    pub local: Option<LocalSupervisor>,
+}
+
+impl Document for Deployment {
+    const FORMAT: &'static str = "tranche-deployment";
+    const VERSION: u32 = 1;
+}

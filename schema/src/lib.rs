@@ -1,0 +1,50 @@
+//! Everything tranche writes to disk, the units it is written in, and the
+//! tensors that cross a border between processes.
+//!
+//! Serde types with no logic beyond reading, writing and checking themselves.
+//! Each file is one [`Document`]: JSON with a `format` and a `version` that the
+//! reader checks before anything else.
+
+mod bill;
+mod deployment;
+mod digest;
+mod document;
+mod element_type;
+mod manifest;
+mod plan;
+mod profile;
+mod tensor;
+mod units;
+mod verification;
+
+pub use bill::*;
+pub use deployment::*;
+pub use digest::Digest;
+pub use document::{Document, DocumentError, Header, write_atomically};
+pub use element_type::ElementType;
+pub use manifest::*;
+pub use plan::*;
+pub use profile::*;
+pub use tensor::{AlignedBuffer, Tensor, TensorError, TensorView};
+pub use units::*;
+pub use verification::*;
+
+/// Exit codes of every tranche binary.
+pub mod exit_code {
+    /// All went well.
+    pub const OK: u8 = 0;
+    /// The command line, a flag or a configuration file is wrong.
+    pub const USAGE: u8 = 2;
+    /// A dry run found changes to apply (`--detailed-exitcode`).
+    pub const CHANGES_PENDING: u8 = 10;
+    /// The model, or a file made from it, cannot be read, is invalid or cannot be run.
+    pub const UNSUPPORTED_MODEL: u8 = 20;
+    /// No plan satisfies the constraints.
+    pub const INFEASIBLE: u8 = 30;
+    /// Slices and whole model disagree.
+    pub const MISMATCH: u8 = 40;
+    /// A function, a server or a child process failed or did not answer in time.
+    pub const REMOTE: u8 = 50;
+    /// A bug in tranche.
+    pub const BUG: u8 = 101;
+}

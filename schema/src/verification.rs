@@ -1,0 +1,45 @@
+//! verify.json: the proof that slices compute what the whole model computes.
+
+use crate::{Digest, Document, Environment, Header};
+use serde::{Deserialize, Serialize};
+
+/// One output, whole against sliced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputComparison {
+    /// The output.
+    pub name: String,
+    /// Largest absolute difference over all inputs tried.
+    pub max_absolute_difference: f64,
+    /// Largest absolute value of the whole model's output: the scale.
+    pub scale: f64,
+    /// The difference over the scale.
+    pub max_relative_difference: f64,
+    /// Whether every bit is equal.
+    pub bit_identical: bool,
+}
+
+/// verify.json, beside the bundle and outside its digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verification {
+    /// Format and version.
+    pub header: Header,
+    /// Digest of the bundle's manifest.json.
+    pub bundle_digest: Digest,
+    /// Where it ran.
+    pub environment: Environment,
+    /// Whether the engine's graph optimisation was on.
+    pub engine_optimised: bool,
+    /// Where inputs came from: `random seed=N` or a file's digest.
+    pub inputs: Vec<String>,
+    /// The bound on the relative difference; 0 asks for equal bits.
+    pub tolerance: f64,
+    /// One entry an output.
+    pub outputs: Vec<OutputComparison>,
+    /// Whether every output is within the tolerance.
+    pub passed: bool,
+}
+
+impl Document for Verification {
+    const FORMAT: &'static str = "tranche-verification";
+    const VERSION: u32 = 1;
+}

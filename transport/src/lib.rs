@@ -1,0 +1,1 @@
+//! The frame, its codecs and its channels.
