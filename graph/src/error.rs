@@ -61,17 +61,29 @@ impl GraphError {
         Self::new(ErrorKind::Invalid(message.into()))
     }
 
-    /// The same error, about this node.
+    /// Something valid that tranche does not do.
     #[must_use]
-    pub fn at_node(mut self, name: &str) -> Self {
-        self.subject = Some(format!("node `{name}`"));
-        self
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unsupported(message.into()))
     }
 
-    /// The same error, about this tensor.
+    /// The same error, about this node; what it was about already is named after it.
     #[must_use]
-    pub fn at_tensor(mut self, name: &str) -> Self {
-        self.subject = Some(format!("tensor `{name}`"));
+    pub fn at_node(self, name: &str) -> Self {
+        self.about("node", name)
+    }
+
+    /// The same error, about this tensor; what it was about already is named after it.
+    #[must_use]
+    pub fn at_tensor(self, name: &str) -> Self {
+        self.about("tensor", name)
+    }
+
+    fn about(mut self, what: &str, name: &str) -> Self {
+        self.subject = Some(match self.subject {
+            Some(inner) => format!("{what} `{name}`, {inner}"),
+            None => format!("{what} `{name}`"),
+        });
         self
     }
 

@@ -4,6 +4,7 @@ use crate::onnx::{
 use crate::onnx::{tensor_shape_proto::dimension::Value as DimensionValue, type_proto::Value as TypeValue};
 use crate::{GraphError, Model};
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 use tranche_schema::ElementType;
 
 /// Index of a node in its [`Graph`]; means nothing in another one.
@@ -142,6 +143,13 @@ impl Graph {
         &self.model.proto
     }
 
+    /// The main graph as the file says it.
+    #[must_use]
+    pub fn source(&self) -> &GraphProto {
+        static NONE: LazyLock<GraphProto> = LazyLock::new(GraphProto::default);
+        self.model.proto.graph.as_ref().unwrap_or(&NONE)
+    }
+
     /// Nodes in an order in which they can run.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
@@ -200,7 +208,7 @@ impl Graph {
     pub fn initializer(&self, id: TensorId) -> Option<&TensorProto> {
         match self.tensor(id).kind {
             TensorKind::Initializer(index) => {
-                self.model.proto.graph.as_ref()?.initializer.get(index as usize)
+                self.source().initializer.get(index as usize)
             }
             _ => None,
         }

@@ -1,11 +1,19 @@
 //! ONNX in and out without loss, and the graph the planner works on.
 
 pub mod coarsen;
+mod encode;
 mod error;
+mod external;
+mod externalize;
+mod extract;
 mod graph;
 mod model;
+mod tensor_data;
+mod visit;
 
 pub use error::{ErrorKind, GraphError};
+pub use externalize::{ExternalPolicy, SavedExternal};
+pub use extract::Extracted;
 pub use graph::{Dimension, Graph, Node, NodeId, TensorId, TensorInfo, TensorKind};
 pub use model::Model;
 
