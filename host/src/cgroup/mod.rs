@@ -123,7 +123,8 @@ impl Cgroups {
         let mut group = ControlGroup::default();
         let mut notices = Vec::new();
         for hierarchy in &self.hierarchies {
-            let wanted = (hierarchy.memory && limits.memory.is_some()) || (hierarchy.cpu && limits.cpu.is_some());
+            let wanted =
+                (hierarchy.memory && limits.memory.is_some()) || (hierarchy.cpu && limits.cpu.is_some());
             // Version 2 groups are made in any case: they count and kill as one.
             if !wanted && hierarchy.version == 1 && !hierarchy.memory {
                 continue;
@@ -142,13 +143,15 @@ impl Cgroups {
             }
         }
         let enforced = group.enforced();
-        let lacking = (limits.memory.is_some() && !enforced.memory) || (limits.cpu.is_some() && !enforced.cpu);
+        let lacking =
+            (limits.memory.is_some() && !enforced.memory) || (limits.cpu.is_some() && !enforced.cpu);
         if lacking {
-            let what = match (limits.memory.is_some() && !enforced.memory, limits.cpu.is_some() && !enforced.cpu) {
-                (true, true) => "memory and CPU are",
-                (true, false) => "memory is",
-                _ => "CPU is",
-            };
+            let what =
+                match (limits.memory.is_some() && !enforced.memory, limits.cpu.is_some() && !enforced.cpu) {
+                    (true, true) => "memory and CPU are",
+                    (true, false) => "memory is",
+                    _ => "CPU is",
+                };
             let mut reasons = notices;
             reasons.extend(self.notices.iter().cloned());
             group.set_notice(format!("{what} not limited: {}", reasons.join("; ")));
@@ -195,7 +198,8 @@ impl Cgroups {
 fn check_name(name: &str) -> Result<(), HostError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     // A name with a dot may clash with a file of the kernel's (`memory.max`).
-    let clashes = ["cgroup.", "memory.", "cpu.", "cpuset.", "io.", "pids."].iter().any(|p| name.starts_with(p));
+    let clashes =
+        ["cgroup.", "memory.", "cpu.", "cpuset.", "io.", "pids."].iter().any(|p| name.starts_with(p));
     if name.is_empty() || name.len() > 200 || !name.chars().all(allowed) || name.starts_with('.') || clashes {
         return Err(HostError::GroupName { name: name.to_owned() });
     }
@@ -220,12 +224,9 @@ fn make_folder(hierarchy: &Hierarchy, name: &str) -> Result<GroupFolder, Made> {
         made = std::fs::remove_dir(&path).and_then(|()| std::fs::create_dir(&path));
     }
     match made {
-        Ok(()) => Ok(GroupFolder {
-            version: hierarchy.version,
-            path,
-            memory: hierarchy.memory,
-            cpu: hierarchy.cpu,
-        }),
+        Ok(()) => {
+            Ok(GroupFolder { version: hierarchy.version, path, memory: hierarchy.memory, cpu: hierarchy.cpu })
+        }
         Err(error) => Err(Made::Refused(path, error)),
     }
 }
