@@ -211,9 +211,14 @@ fn check(element_type: ElementType, shape: &[u64], data: &[u8]) -> Result<(), Te
     let found = data.len() as u64;
     if element_type == ElementType::String {
         let elements = shape.iter().try_fold(1_u64, |product, &extent| product.checked_mul(extent));
-        return match (elements, split_strings(data)) {
-            (Some(expected), Some(strings)) if strings.len() as u64 == expected => Ok(()),
-            _ => Err(TensorError::Strings { shape: shape.to_vec() }),
+        // Counted, not collected: the bytes may be hostile, and a list of short strings is
+        // several times as large as they are.
+        let mut strings = 0_u64;
+        let whole = each_string(data, |_| strings += 1).is_some();
+        return if whole && elements == Some(strings) {
+            Ok(())
+        } else {
+            Err(TensorError::Strings { shape: shape.to_vec() })
         };
     }
     match element_type.byte_size(shape) {
@@ -223,13 +228,18 @@ fn check(element_type: ElementType, shape: &[u64], data: &[u8]) -> Result<(), Te
     }
 }
 
-fn split_strings(mut data: &[u8]) -> Option<Vec<&str>> {
+fn split_strings(data: &[u8]) -> Option<Vec<&str>> {
     let mut strings = Vec::new();
+    each_string(data, |text| strings.push(text))?;
+    Some(strings)
+}
+
+fn each_string<'a>(mut data: &'a [u8], mut take: impl FnMut(&'a str)) -> Option<()> {
     while !data.is_empty() {
         let (length, rest) = data.split_first_chunk::<4>()?;
         let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        strings.push(std::str::from_utf8(text).ok()?);
+        take(std::str::from_utf8(text).ok()?);
         data = rest;
     }
-    Some(strings)
+    Some(())
 }

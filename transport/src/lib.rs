@@ -1,1 +1,41 @@
 //! The frame, its codecs and its channels.
+//!
+//! A [`Frame`] is what one function sends another: a [`RequestHeader`] and a table of
+//! [`CodedTensor`]s, each with its bytes inline, in a file that both sides map
+//! ([`SharedFolder`]), or behind an object reference. Parsing a frame reads its header
+//! alone; payloads stay coded until somebody calls [`CodedTensor::decode`], so a driver
+//! passes a tensor on by moving the `CodedTensor` into the next frame.
+//!
+//! ```
+//! use tranche_schema::{Codec, Tensor};
+//! use tranche_transport::{CodedTensor, Frame, FrameLimits, Placement, RequestHeader};
+//!
+//! let tensor = Tensor::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])?;
+//! let frame = Frame {
+//!     header: RequestHeader::new([7; 16], "slice-0"),
+//!     tensors: vec![CodedTensor::encode("x", &tensor, Codec::Zstd, Placement::Inline)?],
+//! };
+//! let limits = FrameLimits::default();
+//! let received = Frame::parse(frame.to_bytes()?, &limits)?;
+//! assert_eq!(received.tensors[0].decode(&limits, None)?, tensor);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod buffer;
+mod codec;
+mod error;
+mod frame;
+mod header;
+mod limits;
+mod shared;
+mod tensor;
+mod wire;
+
+pub use buffer::aligned_buffer;
+pub use codec::ZSTD_LEVEL;
+pub use error::FrameError;
+pub use frame::{ALIGNMENT, CONTENT_TYPE, FIXED_HEADER_BYTES, Frame, MAGIC, VERSION};
+pub use header::RequestHeader;
+pub use limits::FrameLimits;
+pub use shared::{LeaseReference, SharedError, SharedFolder, Swept};
+pub use tensor::{CodedTensor, ObjectReference, Payload, Placement};
