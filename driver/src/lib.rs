@@ -1,1 +1,211 @@
 //! The walk of a request through the slices.
+//!
+//! [`Walk`] is a state machine without input or output; [`Driver`] runs it over
+//! HTTP. A function never waits for another: the driver carries the tensors.
+
+mod bill;
+mod client;
+mod error;
+mod plan;
+mod request;
+mod walk;
+
+pub use bill::{BillTable, median, table};
+pub use client::METRICS_HEADER;
+pub use error::DriverError;
+pub use plan::{FunctionIndex, PlannedFunction, PlannedTensor, RetryPolicy, TensorIndex, WalkPlan};
+pub use walk::{Action, Event, Failure, GiveUp, Retry, Walk};
+
+use client::{FunctionClient, Passing};
+use plan::describe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tranche_schema::{Bill, Channel, Deployment, Tensor, TensorSpec};
+use tranche_transport::{CodedTensor, Placement, SharedFolder};
+
+/// How a driver waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Longest time of one request, from inputs to outputs.
+    pub deadline: Duration,
+    /// Longest time of one try of one function; `None` leaves it the whole deadline.
+    pub attempt_timeout: Option<Duration>,
+    /// Longest time to connect to a function.
+    pub connect_timeout: Duration,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Most bytes taken from a function for one string tensor, whose size only
+    /// the values tell.
+    pub max_string_bytes: u64,
+}
+
+impl Default for Options {
+    /// A minute for a request, two seconds to connect.
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(60),
+            attempt_timeout: None,
+            connect_timeout: Duration::from_secs(2),
+            retry: RetryPolicy::default(),
+            max_string_bytes: 64 << 20,
+        }
+    }
+}
+
+/// What a request gives.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The outputs of the model, in its order.
+    pub outputs: Vec<(String, Tensor)>,
+    /// What it cost.
+    pub bill: Bill,
+}
+
+/// Calls the functions of a deployment. Cheap to clone; connections are shared.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    deployment: Deployment,
+    plan: Arc<WalkPlan>,
+    clients: Vec<Arc<FunctionClient>>,
+    shared: Option<Arc<SharedFolder>>,
+    options: Options,
+}
+
+impl Driver {
+    /// Prepares to call a deployment. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the deployment contradicts itself, an address is no address, or the
+    /// folder that local functions share cannot be opened.
+    pub fn connect(deployment: Deployment, options: Options) -> Result<Self, DriverError> {
+        let plan = Arc::new(WalkPlan::new(&deployment)?);
+        let shared = match &deployment.local {
+            None => None,
+            Some(local) => Some(Arc::new(SharedFolder::open(&local.shared_folder).map_err(|source| {
+                DriverError::SharedFolder { path: local.shared_folder.clone(), source }
+            })?)),
+        };
+        let clients = deployment
+            .functions
+            .iter()
+            .map(|function| FunctionClient::new(function, shared.clone(), &options).map(Arc::new))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { inner: Arc::new(Inner { deployment, plan, clients, shared, options }) })
+    }
+
+    /// The deployment it calls.
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.inner.deployment
+    }
+
+    /// Sends one request through the functions. Dropping the future ends the
+    /// request: calls in flight are cut off and shared tensors released.
+    ///
+    /// # Errors
+    /// When the inputs are not those of the model, a function fails for good or
+    /// too often, or the deadline passes.
+    pub async fn invoke(&self, inputs: Vec<(String, Tensor)>) -> Result<Answer, DriverError> {
+        let started = Instant::now();
+        let inputs = self.encode_inputs(inputs)?;
+        request::run(&self.inner, inputs, started).await
+    }
+
+    /// Asks every function at once whether it is ready, until all are; gives the
+    /// time each took.
+    ///
+    /// # Errors
+    /// When one is not ready at the deadline.
+    pub async fn warm_up(&self) -> Result<Vec<(String, Duration)>, DriverError> {
+        let started = Instant::now();
+        let deadline = self.inner.options.deadline;
+        let mut asking = JoinSet::new();
+        for (index, client) in self.inner.clients.iter().enumerate() {
+            let client = Arc::clone(client);
+            asking.spawn(async move { (index, wait_until_ready(&client, started, deadline).await) });
+        }
+        let mut times: Vec<(String, Duration)> =
+            self.inner.clients.iter().map(|client| (client.slice.clone(), Duration::ZERO)).collect();
+        while let Some(asked) = asking.join_next().await {
+            let (index, result) =
+                asked.map_err(|error| DriverError::Task { reason: error.to_string() })?;
+            let took = result?;
+            if let Some((_, time)) = times.get_mut(index) {
+                *time = took;
+            }
+        }
+        Ok(times)
+    }
+
+    /// Checks the inputs against the deployment's and codes them as the plan says.
+    fn encode_inputs(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<Passing>, DriverError> {
+        let planned = self.inner.plan.tensors.iter().take(self.inner.plan.input_count);
+        let known = |name: &str| self.inner.deployment.inputs.iter().any(|spec| spec.name == name);
+        for (index, (name, _)) in inputs.iter().enumerate() {
+            if !known(name) {
+                let valid: Vec<String> = self.inner.deployment.inputs.iter().map(describe).collect();
+                return Err(DriverError::UnknownInput { name: name.clone(), valid: valid.join(", ") });
+            }
+            if inputs.iter().take(index).any(|(other, _)| other == name) {
+                return Err(DriverError::RepeatedInput { name: name.clone() });
+            }
+        }
+        // All are checked before the first is coded.
+        let mut fitting = Vec::with_capacity(inputs.len());
+        for tensor in planned {
+            let spec = &tensor.spec;
+            let Some((_, given)) = inputs.iter().find(|(name, _)| *name == spec.name) else {
+                return Err(DriverError::MissingInput { expected: describe(spec) });
+            };
+            let found = TensorSpec {
+                name: spec.name.clone(),
+                element_type: given.element_type(),
+                shape: given.shape().to_vec(),
+            };
+            if found != *spec {
+                return Err(DriverError::WrongInput { found: describe(&found), expected: describe(spec) });
+            }
+            fitting.push((tensor, given));
+        }
+        let encode = |(tensor, given): (&PlannedTensor, &Tensor)| {
+            let name = &tensor.spec.name;
+            // Without a shared folder the bytes go inside the request: functions take both.
+            let placement = match (tensor.channel, &self.inner.shared) {
+                (Channel::MappedFile, Some(folder)) if !tensor.readers.is_empty() => {
+                    Placement::Shared(folder)
+                }
+                _ => Placement::Inline,
+            };
+            CodedTensor::encode(name, given, tensor.codec, placement)
+                .map(|coded| Passing::new(coded, self.inner.shared.clone()))
+                .map_err(|source| DriverError::Send { name: name.clone(), source })
+        };
+        fitting.into_iter().map(encode).collect()
+    }
+}
+
+async fn wait_until_ready(
+    client: &FunctionClient,
+    started: Instant,
+    deadline: Duration,
+) -> Result<Duration, DriverError> {
+    const PAUSE: Duration = Duration::from_millis(25);
+    let mut reason = "it was not asked".to_owned();
+    loop {
+        let left = deadline.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(DriverError::NotReady { slice: client.slice.clone(), deadline, reason });
+        }
+        match client.ready(left).await {
+            Ok(()) => return Ok(started.elapsed()),
+            Err(why) => reason = why,
+        }
+        tokio::time::sleep(PAUSE.min(left)).await;
+    }
+}

@@ -1,0 +1,150 @@
+//! One request: does what its walk asks for.
+
+use crate::bill::{self, Record};
+use crate::client::{Passing, Reply};
+use crate::plan::mix;
+use crate::walk::{Action, Event, Failure, GiveUp, Walk};
+use crate::{Answer, DriverError, FunctionIndex, Inner};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+use tranche_transport::{FrameLimits, RequestHeader};
+
+/// What a call ended with.
+type Called = (FunctionIndex, Result<Reply, Failure>);
+
+/// Whose request it is.
+struct Identity {
+    request_id: [u8; 16],
+    /// Half of the span ids; the function and the try make the other half.
+    span_seed: u64,
+}
+
+impl Identity {
+    /// 128 and 64 bits from the operating system's generator.
+    fn random() -> Self {
+        Self { request_id: rand::random(), span_seed: rand::random() }
+    }
+
+    /// W3C Trace Context, version 00, sampled. The trace is the request; every
+    /// call is a span of its own.
+    fn traceparent(&self, header: &RequestHeader, function: FunctionIndex, attempt: u32) -> String {
+        // An all-zero span id is invalid.
+        let span = mix(self.span_seed ^ ((function as u64) << 32) ^ u64::from(attempt)).max(1);
+        format!("00-{}-{span:016x}-01", header.request_id_hex())
+    }
+}
+
+pub(crate) async fn run(
+    inner: &Arc<Inner>,
+    inputs: Vec<Passing>,
+    started: Instant,
+) -> Result<Answer, DriverError> {
+    let identity = Identity::random();
+    let deadline = inner.options.deadline;
+    let mut walk = Walk::new(Arc::clone(&inner.plan), inner.options.retry, deadline, identity.span_seed);
+    let mut records: Vec<Option<Record>> = inner.clients.iter().map(|_| None).collect();
+    let mut calls: JoinSet<Called> = JoinSet::new();
+    let mut actions = walk.start(inputs);
+    loop {
+        for action in actions.drain(..) {
+            match action {
+                Action::Call { function, attempt, inputs } => {
+                    spawn(inner, &identity, &mut calls, (function, attempt, inputs), started);
+                }
+                // The last owner of a tensor removes its file.
+                Action::Release(tensors) => drop(tensors),
+                Action::Finished(outputs) => {
+                    let outputs = decode(inner, outputs)?;
+                    let latency = started.elapsed();
+                    return Ok(Answer { outputs, bill: bill::assemble(inner, records, latency) });
+                }
+                Action::GiveUp(why) => return Err(explain(inner, why)),
+            }
+        }
+        let wake = started + walk.next_tick().unwrap_or(deadline);
+        let event = tokio::select! {
+            Some(called) = calls.join_next() => {
+                let (function, result) =
+                    called.map_err(|error| DriverError::Task { reason: error.to_string() })?;
+                match result {
+                    Ok(reply) => {
+                        if let Some(record) = records.get_mut(function) {
+                            let attempts = walk.attempts(function);
+                            *record =
+                                Some(Record { attempts, metrics: reply.metrics, elapsed: reply.elapsed });
+                        }
+                        Event::Answered { function, outputs: reply.outputs }
+                    }
+                    Err(failure) => {
+                        let slice = slice_of(inner, function);
+                        tracing::debug!(slice, reason = %failure.reason, "call failed");
+                        Event::Failed { function, failure }
+                    }
+                }
+            }
+            () = tokio::time::sleep_until(wake.into()) => Event::Tick,
+        };
+        actions = walk.handle(started.elapsed(), event);
+    }
+}
+
+fn spawn(
+    inner: &Arc<Inner>,
+    identity: &Identity,
+    calls: &mut JoinSet<Called>,
+    (function, attempt, inputs): (FunctionIndex, u32, Vec<Passing>),
+    started: Instant,
+) {
+    let Some(client) = inner.clients.get(function).map(Arc::clone) else { return };
+    let left = inner.options.deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
+    let left = inner.options.attempt_timeout.map_or(left, |most| left.min(most));
+    let mut header = RequestHeader::new(identity.request_id, client.slice.as_str());
+    header.attempt = attempt;
+    header.traceparent = Some(identity.traceparent(&header, function, attempt));
+    header.deadline = Some(left);
+    calls.spawn(async move { (function, client.call(header, &inputs, left).await) });
+}
+
+fn decode(
+    inner: &Inner,
+    outputs: Vec<Passing>,
+) -> Result<Vec<(String, tranche_schema::Tensor)>, DriverError> {
+    // The frame was held to what the plan says of these tensors when it came.
+    let limits =
+        FrameLimits { max_tensor_bytes: u64::MAX, max_total_tensor_bytes: u64::MAX, ..FrameLimits::default() };
+    outputs
+        .iter()
+        .map(|passing| {
+            let name = passing.tensor().spec.name.clone();
+            match passing.tensor().decode(&limits, inner.shared.as_deref()) {
+                Ok(tensor) => Ok((name, tensor)),
+                Err(source) => Err(DriverError::Receive { name, source }),
+            }
+        })
+        .collect()
+}
+
+fn slice_of(inner: &Inner, function: FunctionIndex) -> &str {
+    inner.clients.get(function).map_or("?", |client| client.slice.as_str())
+}
+
+fn explain(inner: &Inner, why: GiveUp) -> DriverError {
+    match why {
+        GiveUp::Failed { function, attempts, failure } => DriverError::Function {
+            slice: slice_of(inner, function).to_owned(),
+            attempts,
+            reason: failure.reason,
+        },
+        GiveUp::Deadline { waiting } => {
+            let waiting: Vec<String> = waiting
+                .into_iter()
+                .map(|(function, failure)| match failure {
+                    Some(failure) => format!("`{}` ({})", slice_of(inner, function), failure.reason),
+                    None => format!("`{}`", slice_of(inner, function)),
+                })
+                .collect();
+            DriverError::Deadline { deadline: inner.options.deadline, waiting: waiting.join(", ") }
+        }
+    }
+}
