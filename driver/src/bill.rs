@@ -155,7 +155,15 @@ pub struct BillTable {
 }
 
 const HEADER: [&str; 10] = [
-    "slice", "memory", "CPU", "billed", "predicted", "memory-time", "predicted", "hand-off", "hand-off bytes",
+    "slice",
+    "memory",
+    "CPU",
+    "billed",
+    "predicted",
+    "memory-time",
+    "predicted",
+    "hand-off",
+    "hand-off bytes",
     "latency",
 ];
 
@@ -218,8 +226,7 @@ fn ratio_row(bill: &Bill, unsplit: &Bill) -> Vec<String> {
     let ratio = |whole: f64, sliced: f64| {
         if sliced > 0.0 { format!("{:.2}x", whole / sliced) } else { String::new() }
     };
-    let predicted =
-        |bill: &Bill| bill.slices.iter().map(|slice| slice.predicted.billed_ms).sum::<Millis>().0;
+    let predicted = |bill: &Bill| bill.slices.iter().map(|slice| slice.predicted.billed_ms).sum::<Millis>().0;
     vec![
         "unsplit / slices".to_owned(),
         String::new(),

@@ -189,8 +189,9 @@ impl FunctionClient {
     }
 
     fn in_order(&self, tensors: Vec<Passing>) -> Result<Vec<Passing>, Failure> {
-        if let Some(extra) =
-            tensors.iter().find(|found| !self.outputs.iter().any(|spec| spec.name == found.tensor().spec.name))
+        if let Some(extra) = tensors
+            .iter()
+            .find(|found| !self.outputs.iter().any(|spec| spec.name == found.tensor().spec.name))
         {
             let name = &extra.tensor().spec.name;
             return Err(final_failure(format!("it answered a tensor `{name}` that it should not write")));

@@ -133,8 +133,7 @@ impl Driver {
         let mut times: Vec<(String, Duration)> =
             self.inner.clients.iter().map(|client| (client.slice.clone(), Duration::ZERO)).collect();
         while let Some(asked) = asking.join_next().await {
-            let (index, result) =
-                asked.map_err(|error| DriverError::Task { reason: error.to_string() })?;
+            let (index, result) = asked.map_err(|error| DriverError::Task { reason: error.to_string() })?;
             let took = result?;
             if let Some((_, time)) = times.get_mut(index) {
                 *time = took;

@@ -67,11 +67,7 @@ impl Default for RetryPolicy {
     /// Ten tries over about nine seconds: long enough for a crashed function to
     /// be started again.
     fn default() -> Self {
-        Self {
-            max_attempts: 10,
-            first_wait: Duration::from_millis(50),
-            longest_wait: Duration::from_secs(2),
-        }
+        Self { max_attempts: 10, first_wait: Duration::from_millis(50), longest_wait: Duration::from_secs(2) }
     }
 }
 

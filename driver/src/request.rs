@@ -111,8 +111,11 @@ fn decode(
     outputs: Vec<Passing>,
 ) -> Result<Vec<(String, tranche_schema::Tensor)>, DriverError> {
     // The frame was held to what the plan says of these tensors when it came.
-    let limits =
-        FrameLimits { max_tensor_bytes: u64::MAX, max_total_tensor_bytes: u64::MAX, ..FrameLimits::default() };
+    let limits = FrameLimits {
+        max_tensor_bytes: u64::MAX,
+        max_total_tensor_bytes: u64::MAX,
+        ..FrameLimits::default()
+    };
     outputs
         .iter()
         .map(|passing| {

@@ -95,10 +95,19 @@ pub enum GiveUp {
 #[derive(Clone, Debug)]
 enum State {
     /// Not all it reads is there.
-    Blocked { missing: usize },
-    InFlight { attempt: u32 },
-    Waiting { attempt: u32, until: Duration },
-    Done { attempts: u32 },
+    Blocked {
+        missing: usize,
+    },
+    InFlight {
+        attempt: u32,
+    },
+    Waiting {
+        attempt: u32,
+        until: Duration,
+    },
+    Done {
+        attempts: u32,
+    },
 }
 
 struct Held<P> {
@@ -182,7 +191,9 @@ impl<P: Clone> Walk<P> {
         match self.states.get(function) {
             None | Some(State::Blocked { .. }) => 0,
             Some(
-                State::InFlight { attempt } | State::Waiting { attempt, .. } | State::Done { attempts: attempt },
+                State::InFlight { attempt }
+                | State::Waiting { attempt, .. }
+                | State::Done { attempts: attempt },
             ) => *attempt,
         }
     }
@@ -298,7 +309,8 @@ impl<P: Clone> Walk<P> {
     }
 
     fn call(&mut self, function: FunctionIndex, attempt: u32, actions: &mut Vec<Action<P>>) {
-        let Some((planned, state)) = self.plan.functions.get(function).zip(self.states.get_mut(function)) else {
+        let Some((planned, state)) = self.plan.functions.get(function).zip(self.states.get_mut(function))
+        else {
             return;
         };
         *state = State::InFlight { attempt };

@@ -1,0 +1,228 @@
+//! Functions that speak the contract over a Unix socket, and break it on demand.
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame as BodyFrame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::task::JoinHandle;
+use tranche_driver::METRICS_HEADER;
+use tranche_schema::{ByteCount, Codec, FunctionMetrics, Millis, Tensor, TensorSpec};
+use tranche_transport::{CodedTensor, Frame, FrameLimits, Placement, RequestHeader, SharedFolder};
+
+/// What a function does with one request instead of answering it.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    Status(u16, &'static str),
+    /// 429, to be tried again after these seconds.
+    Busy(u32),
+    /// Half of the answer, then the connection ends.
+    BreakOff,
+    Hang,
+    Garbage,
+    /// The right answer under another tensor's name.
+    WrongTensor,
+    /// The right answer with another shape.
+    WrongShape,
+    MissingTensor,
+    /// A megabyte, announced.
+    TooLong,
+    /// A megabyte, not announced.
+    TooLongUnannounced,
+    NoMetrics,
+    OtherRequest,
+    OtherSlice,
+    /// A bit of the output's bytes flipped.
+    BitFlip,
+}
+
+/// A function that adds its inputs, and to each output its index plus one.
+pub struct Function {
+    pub requests: Arc<Mutex<Vec<RequestHeader>>>,
+    pub connections: Arc<Mutex<u32>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Clone)]
+struct Behaviour {
+    slice: String,
+    outputs: Vec<TensorSpec>,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
+    requests: Arc<Mutex<Vec<RequestHeader>>>,
+    shared: Option<Arc<SharedFolder>>,
+}
+
+impl Function {
+    /// Answers at `socket`; the first requests meet `faults`, one each.
+    pub fn start(
+        socket: &Path,
+        (slice, outputs): (&str, &[TensorSpec]),
+        faults: Vec<Fault>,
+        shared: Option<Arc<SharedFolder>>,
+    ) -> Self {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(Mutex::new(0));
+        let behaviour = Behaviour {
+            slice: slice.to_owned(),
+            outputs: outputs.to_vec(),
+            faults: Arc::new(Mutex::new(faults.into())),
+            requests: Arc::clone(&requests),
+            shared,
+        };
+        let listener = UnixListener::bind(socket).unwrap();
+        let counter = Arc::clone(&connections);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                *counter.lock().unwrap() += 1;
+                let behaviour = behaviour.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| answer(behaviour.clone(), request));
+                    let server = hyper::server::conn::http1::Builder::new();
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Self { requests, connections, task }
+    }
+}
+
+async fn answer(behaviour: Behaviour, request: Request<Incoming>) -> Result<Response<Pieces>, Infallible> {
+    if request.uri().path() == "/_/ready" {
+        let fault = behaviour.faults.lock().unwrap().pop_front();
+        return Ok(match fault {
+            Some(Fault::Status(status, text)) => plain(status, text),
+            _ => plain(200, "ready"),
+        });
+    }
+    assert!(request.headers().contains_key("content-length"));
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let frame = Frame::parse(body, &FrameLimits::default()).unwrap();
+    behaviour.requests.lock().unwrap().push(frame.header.clone());
+    let fault = behaviour.faults.lock().unwrap().pop_front();
+    Ok(match fault {
+        None => respond(&behaviour, &frame, None),
+        Some(Fault::Status(status, text)) => plain(status, text),
+        Some(Fault::Busy(seconds)) => {
+            let mut response = plain(429, "{\"error\": \"two requests run\"}");
+            response.headers_mut().insert("retry-after", seconds.into());
+            response
+        }
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(fault) => respond(&behaviour, &frame, Some(fault)),
+    })
+}
+
+fn plain(status: u16, text: &'static str) -> Response<Pieces> {
+    Response::builder().status(status).body(Pieces::whole(Bytes::from_static(text.as_bytes()))).unwrap()
+}
+
+fn respond(behaviour: &Behaviour, request: &Frame, fault: Option<Fault>) -> Response<Pieces> {
+    let inputs = request.decode(&FrameLimits::default(), behaviour.shared.as_deref()).unwrap();
+    let output_bytes = ByteCount(16 * behaviour.outputs.len() as u64);
+    let metrics = FunctionMetrics {
+        request_id: request.header.request_id_hex(),
+        slice: behaviour.slice.clone(),
+        attempt: request.header.attempt,
+        billed_ms: Millis(0.25),
+        input_coded_bytes: ByteCount(request.coded_bytes()),
+        output_coded_bytes: output_bytes,
+        ..FunctionMetrics::default()
+    };
+    let mut tensors: Vec<CodedTensor> = (behaviour.outputs.iter().enumerate())
+        .map(|(index, spec)| {
+            let sum = |at: usize| -> f32 {
+                inputs.iter().map(|(_, tensor)| tensor.as_slice::<f32>().unwrap()[at]).sum()
+            };
+            let values: Vec<f32> = (0..4).map(|at| sum(at) + index as f32 + 1.0).collect();
+            let tensor = Tensor::from_f32(spec.shape.clone(), &values).unwrap();
+            let placement = behaviour.shared.as_deref().map_or(Placement::Inline, Placement::Shared);
+            CodedTensor::encode(&spec.name, &tensor, Codec::Raw, placement).unwrap()
+        })
+        .collect();
+    let mut header = request.header.clone();
+    match fault {
+        Some(Fault::WrongTensor) => tensors[0].spec.name = "nonsense".to_owned(),
+        Some(Fault::WrongShape) => tensors[0].spec.shape = vec![2, 2],
+        Some(Fault::MissingTensor) => drop(tensors.pop()),
+        Some(Fault::OtherRequest) => header.request_id = [0; 16],
+        Some(Fault::OtherSlice) => header.slice = "other".to_owned(),
+        Some(Fault::BitFlip) => tensors[0].checksum ^= 1,
+        _ => {}
+    }
+    let body = Frame { header, tensors }.to_bytes().unwrap();
+    let body = match fault {
+        Some(Fault::Garbage) => Pieces::whole(Bytes::from_static(b"<html>hello</html>")),
+        Some(Fault::TooLong) => Pieces::whole(vec![0; 1 << 20].into()),
+        Some(Fault::TooLongUnannounced) => Pieces::of(vec![Ok(vec![0; 1 << 20].into())]),
+        Some(Fault::BreakOff) => {
+            Pieces::of(vec![Ok(body.slice(..body.len() / 2)), Err(io::ErrorKind::Other.into())])
+        }
+        _ => Pieces::whole(body),
+    };
+    let mut response = Response::builder();
+    if !matches!(fault, Some(Fault::NoMetrics)) {
+        response = response.header(METRICS_HEADER, serde_json::to_string(&metrics).unwrap());
+    }
+    response.body(body).unwrap()
+}
+
+/// A body of given pieces.
+pub struct Pieces {
+    pieces: VecDeque<io::Result<Bytes>>,
+    length: Option<u64>,
+}
+
+impl Pieces {
+    fn whole(bytes: Bytes) -> Self {
+        let length = Some(bytes.len() as u64);
+        Self { pieces: [Ok(bytes)].into(), length }
+    }
+
+    fn of(pieces: Vec<io::Result<Bytes>>) -> Self {
+        Self { pieces: pieces.into(), length: None }
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<BodyFrame<Bytes>>>> {
+        Poll::Ready(self.pieces.pop_front().map(|piece| piece.map(BodyFrame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Waits until the condition holds, at most five seconds.
+pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within five seconds: {what}");
+}
