@@ -268,12 +268,12 @@ async fn refusal(status: u16, mut response: reqwest::Response) -> Failure {
     Failure { reason: format!("HTTP {status}{}", said(&text)), retry }
 }
 
-/// What an error's body says: its `error` field, or its text.
+/// What a refusal says: its `message`, or the text of its body.
 fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let field = serde_json::from_slice::<serde_json::Value>(body)
         .ok()
-        .and_then(|value| Some(value.get("error")?.as_str()?.to_owned()));
+        .and_then(|value| Some(value.get("message")?.as_str()?.to_owned()));
     let text = field.as_deref().unwrap_or(&text).trim();
     if text.is_empty() { String::new() } else { format!(": {text}") }
 }

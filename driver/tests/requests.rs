@@ -185,7 +185,7 @@ async fn message(fault: Fault, mapped: bool) -> String {
 #[tokio::test]
 async fn failures_that_last_end_the_request() {
     let of = async |fault| message(fault, false).await;
-    insta::assert_snapshot!(of(Fault::Status(500, "{\"error\": \"tract failed\"}")).await, @"function `left` failed at the first try: HTTP 500: tract failed");
+    insta::assert_snapshot!(of(Fault::Status(500, "{\"message\": \"tract failed\"}")).await, @"function `left` failed at the first try: HTTP 500: tract failed");
     insta::assert_snapshot!(of(Fault::Status(400, "no input `x`")).await, @"function `left` failed at the first try: HTTP 400: no input `x`");
     insta::assert_snapshot!(of(Fault::Status(413, "")).await, @"function `left` failed at the first try: HTTP 413");
     insta::assert_snapshot!(of(Fault::Status(302, "")).await, @"function `left` failed at the first try: HTTP 302");
@@ -230,7 +230,7 @@ async fn a_try_that_hangs_is_cut_off_and_made_again() {
 #[tokio::test]
 async fn too_many_failures_are_an_error_that_counts_them() {
     let retry = RetryPolicy { max_attempts: 3, ..quick().retry };
-    let faults = vec![Fault::Status(503, "{\"error\": \"loading\"}"); 3];
+    let faults = vec![Fault::Status(503, "{\"message\": \"loading\"}"); 3];
     let setup = setup(faults, Options { retry, ..quick() }, true);
     let error = setup.driver.invoke(x()).await.unwrap_err();
     insta::assert_snapshot!(error, @"function `left` failed 3 times: HTTP 503: loading");

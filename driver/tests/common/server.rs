@@ -120,7 +120,7 @@ async fn answer(behaviour: Behaviour, request: Request<Incoming>) -> Result<Resp
         None => respond(&behaviour, &frame, None),
         Some(Fault::Status(status, text)) => plain(status, text),
         Some(Fault::Busy(seconds)) => {
-            let mut response = plain(429, "{\"error\": \"two requests run\"}");
+            let mut response = plain(429, "{\"message\": \"two requests run\"}");
             response.headers_mut().insert("retry-after", seconds.into());
             response
         }
