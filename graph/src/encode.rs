@@ -11,8 +11,7 @@ const CAPACITY: usize = 64 << 10;
 
 /// Encodes `message` into `writer`.
 pub(crate) fn encode_to(message: &impl Message, writer: &mut impl Write) -> io::Result<()> {
-    let mut stream =
-        Stream { writer, buffer: BytesMut::with_capacity(CAPACITY), outcome: Ok(()) };
+    let mut stream = Stream { writer, buffer: BytesMut::with_capacity(CAPACITY), outcome: Ok(()) };
     message.encode(&mut stream).map_err(io::Error::other)?;
     stream.flush();
     stream.outcome

@@ -79,6 +79,12 @@ impl GraphError {
         self.about("tensor", name)
     }
 
+    /// The same error, about this local function; what it was about already is named after it.
+    #[must_use]
+    pub fn at_function(self, name: &str) -> Self {
+        self.about("function", name)
+    }
+
     fn about(mut self, what: &str, name: &str) -> Self {
         self.subject = Some(match self.subject {
             Some(inner) => format!("{what} `{name}`, {inner}"),

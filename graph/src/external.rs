@@ -36,14 +36,13 @@ impl Model {
             return Err(fail(format!("strings cannot be external data, in `{location}`")));
         };
         let path = confine(folder, location).map_err(fail)?;
-        let number = |key: &str| match entry(tensor, key) {
-            None => Ok(None),
-            Some(text) => text
-                .trim()
-                .parse::<u64>()
-                .map(Some)
-                .map_err(|_| fail(format!("external data in `{location}` has {key} `{text}`, not a number"))),
-        };
+        let number =
+            |key: &str| match entry(tensor, key) {
+                None => Ok(None),
+                Some(text) => text.trim().parse::<u64>().map(Some).map_err(|_| {
+                    fail(format!("external data in `{location}` has {key} `{text}`, not a number"))
+                }),
+            };
         let offset = number("offset")?.unwrap_or(0);
         let length = number("length")?.unwrap_or(expected);
         if length != expected {
@@ -52,9 +51,8 @@ impl Model {
                 declared.element_type, tensor.dims
             )));
         }
-        let io = |error: io::Error| {
-            GraphError::new(ErrorKind::Io(error)).at_tensor(tensor.name()).in_file(&path)
-        };
+        let io =
+            |error: io::Error| GraphError::new(ErrorKind::Io(error)).at_tensor(tensor.name()).in_file(&path);
         let file = File::open(&path).map_err(io)?;
         let size = file.metadata().map_err(io)?.len();
         if offset.checked_add(length).is_none_or(|end| end > size) {
@@ -75,8 +73,7 @@ impl Model {
         if region.length == 0 {
             return Ok(Bytes::new());
         }
-        let too_large =
-            || external("too large for this machine".to_owned()).at_tensor(tensor.name());
+        let too_large = || external("too large for this machine".to_owned()).at_tensor(tensor.name());
         let length = usize::try_from(region.length).map_err(|_| too_large())?;
         // SAFETY: the map is read-only and lives as long as the bytes. As with
         // every map, the file must not be cut short meanwhile: model files are
@@ -128,8 +125,7 @@ fn location(tensor: &TensorProto) -> Option<&str> {
 /// The real path of `location` below `folder`, links followed; says why not.
 fn confine(folder: &Path, location: &str) -> Result<PathBuf, String> {
     let relative = Path::new(location);
-    let inside =
-        relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let inside = relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if !inside {
         return Err(format!("external data `{location}` is outside of the model's folder"));
     }

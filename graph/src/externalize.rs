@@ -92,10 +92,9 @@ fn stays_inline(tensor: &TensorProto, policy: &ExternalPolicy) -> bool {
     let size = crate::tensor_data::Declared::of(tensor).ok().and_then(|declared| declared.bytes);
     // A tensor without a known size is a string, or invalid and said to be so later.
     let Some(size) = size else { return true };
-    let is_shape = matches!(
-        ElementType::from_onnx(tensor.data_type()),
-        Some(ElementType::Int64 | ElementType::Int32)
-    ) && size <= SHAPE_BYTES;
+    let is_shape =
+        matches!(ElementType::from_onnx(tensor.data_type()), Some(ElementType::Int64 | ElementType::Int32))
+            && size <= SHAPE_BYTES;
     size == 0 || size <= policy.inline_limit || is_shape
 }
 
@@ -116,7 +115,8 @@ fn store(folder: &Path, policy: &ExternalPolicy, data: &Bytes) -> io::Result<Fil
 }
 
 fn point_to(tensor: &mut TensorProto, entry: &FileEntry) {
-    let pair = |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
+    let pair =
+        |key: &str, value: String| StringStringEntryProto { key: Some(key.to_owned()), value: Some(value) };
     tensor.raw_data = None;
     tensor.float_data.clear();
     tensor.int32_data.clear();

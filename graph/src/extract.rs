@@ -57,7 +57,8 @@ impl Graph {
             return Err(GraphError::invalid(format!("part `{name}` computes nothing that anyone reads")));
         }
         let declarations = Declarations::of(self, specs);
-        let inputs = border.inputs.iter().map(|&id| declarations.border(id)).collect::<Result<Vec<_>, _>>()?;
+        let inputs =
+            border.inputs.iter().map(|&id| declarations.border(id)).collect::<Result<Vec<_>, _>>()?;
         let outputs =
             border.outputs.iter().map(|&id| declarations.border(id)).collect::<Result<Vec<_>, _>>()?;
         let source = self.source();

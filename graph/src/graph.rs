@@ -2,8 +2,10 @@ use crate::onnx::{
     AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto,
 };
 use crate::onnx::{tensor_shape_proto::dimension::Value as DimensionValue, type_proto::Value as TypeValue};
-use crate::{GraphError, Model};
+use crate::scope::captured_names;
+use crate::{GraphError, Model, functions, order};
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::LazyLock;
 use tranche_schema::ElementType;
 
@@ -105,8 +107,8 @@ impl Node {
 
 /// A model's main graph, with names resolved.
 ///
-/// Nodes are in file order, which [`Graph::new`] checks to be an order in which
-/// they can run. The graph is immutable: a rewrite builds a new model.
+/// Nodes are in an order in which they can run: the file's wherever it is one.
+/// The graph is immutable: a rewrite builds a new model.
 #[derive(Clone, Debug)]
 pub struct Graph {
     model: Model,
@@ -119,15 +121,36 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Resolves the names of `model`.
-    ///
-    /// Inputs are those of the file that are not also initialisers.
+    /// Loads a model over a memory map, inlines its local functions, resolves its
+    /// names and verifies it ([`Graph::verify`]).
     ///
     /// # Errors
-    /// When the model has no graph, a name is defined twice, a node reads a name
-    /// that nothing before it defines (a cycle shows as this), or an output is
-    /// never defined.
-    pub fn new(model: Model) -> Result<Self, GraphError> {
+    /// When the file cannot be read or is not a valid model that tranche supports.
+    pub fn load(path: &Path) -> Result<Self, GraphError> {
+        let prepare = |model| {
+            let graph = Self::new(functions::inline(model)?)?;
+            graph.verify()?;
+            Ok(graph)
+        };
+        prepare(Model::load(path)?).map_err(|error: GraphError| match error.path {
+            Some(_) => error,
+            None => error.in_file(path),
+        })
+    }
+
+    /// Resolves the names of `model`, whose nodes (and those of its subgraphs) are
+    /// first sorted when the file has them in an order in which they cannot run.
+    ///
+    /// Inputs are those of the file that are not also initialisers. Calls of local
+    /// functions are left as they are.
+    ///
+    /// # Errors
+    /// When the model has no graph, a name is defined twice, nodes are on a cycle,
+    /// a node reads a name that nothing defines, or an output is never defined.
+    pub fn new(mut model: Model) -> Result<Self, GraphError> {
+        if let Some(graph) = &mut model.proto.graph {
+            order::sort(graph)?;
+        }
         Builder::default().build(model)
     }
 
@@ -207,9 +230,7 @@ impl Graph {
     #[must_use]
     pub fn initializer(&self, id: TensorId) -> Option<&TensorProto> {
         match self.tensor(id).kind {
-            TensorKind::Initializer(index) => {
-                self.source().initializer.get(index as usize)
-            }
+            TensorKind::Initializer(index) => self.source().initializer.get(index as usize),
             _ => None,
         }
     }
@@ -232,6 +253,8 @@ impl Graph {
 
 #[derive(Default)]
 struct Builder {
+    /// Names that the file gives to nodes, kept from being made up for others.
+    named: HashSet<String>,
     nodes: Vec<Node>,
     tensors: Vec<TensorInfo>,
     tensor_by_name: HashMap<String, TensorId>,
@@ -243,6 +266,7 @@ impl Builder {
         let Some(graph) = model.proto.graph.as_ref() else {
             return Err(GraphError::invalid("the model has no graph"));
         };
+        self.named = graph.node.iter().map(|node| node.name().to_owned()).collect();
         for (index, initializer) in graph.initializer.iter().enumerate() {
             let id = self.define(initializer.name(), TensorKind::Initializer(index as u32))?;
             self.tensors[id.0 as usize].element_type = ElementType::from_onnx(initializer.data_type());
@@ -329,8 +353,7 @@ impl Builder {
         let name = self.unique_node_name(proto, id);
         let resolve = |tensor: &str| {
             self.tensor_by_name.get(tensor).copied().ok_or_else(|| {
-                GraphError::invalid(format!("reads `{tensor}`, which nothing before it defines"))
-                    .at_node(&name)
+                GraphError::invalid(format!("reads `{tensor}`, which nothing defines")).at_node(&name)
             })
         };
         let inputs = proto
@@ -339,7 +362,7 @@ impl Builder {
             .map(|tensor| if tensor.is_empty() { Ok(None) } else { resolve(tensor).map(Some) })
             .collect::<Result<Vec<_>, _>>()?;
         let captures =
-            captured_names(proto).iter().map(|tensor| resolve(tensor)).collect::<Result<Vec<_>, _>>()?;
+            captured_names(proto).into_iter().map(|tensor| resolve(tensor)).collect::<Result<Vec<_>, _>>()?;
         let mut outputs = Vec::with_capacity(proto.output.len());
         for tensor in &proto.output {
             if tensor.is_empty() {
@@ -370,7 +393,7 @@ impl Builder {
             return proto.name().to_owned();
         }
         let mut name = format!("{}_{}", proto.op_type(), id.0);
-        while self.node_by_name.contains_key(&name) {
+        while self.node_by_name.contains_key(&name) || self.named.contains(&name) {
             name.push('_');
         }
         name
@@ -383,7 +406,7 @@ impl Dimension {
     }
 }
 
-fn declared_tensor(declared: &TypeProto) -> Option<(Option<ElementType>, Option<Vec<Dimension>>)> {
+pub(crate) fn declared_tensor(declared: &TypeProto) -> Option<(Option<ElementType>, Option<Vec<Dimension>>)> {
     let Some(TypeValue::TensorType(tensor)) = declared.value.as_ref() else { return None };
     let shape = tensor.shape.as_ref().map(|shape| {
         shape
@@ -399,57 +422,4 @@ fn declared_tensor(declared: &TypeProto) -> Option<(Option<ElementType>, Option<
             .collect()
     });
     Some((ElementType::from_onnx(tensor.elem_type()), shape))
-}
-
-/// Names that the subgraph attributes of a node read from outside, each once,
-/// in order of first use.
-fn captured_names(node: &NodeProto) -> Vec<String> {
-    let mut captured = Vec::new();
-    let mut seen = HashSet::new();
-    for attribute in &node.attribute {
-        for graph in attribute.g.iter().chain(&attribute.graphs) {
-            capture(graph, &mut HashSet::new(), &mut seen, &mut captured);
-        }
-    }
-    captured
-}
-
-fn capture<'a>(
-    graph: &'a GraphProto,
-    outer: &mut HashSet<&'a str>,
-    seen: &mut HashSet<String>,
-    captured: &mut Vec<String>,
-) {
-    let mut defined = outer.clone();
-    defined.extend(graph.input.iter().map(ValueInfoProto::name));
-    defined.extend(graph.initializer.iter().map(TensorProto::name));
-    defined.extend(
-        graph
-            .sparse_initializer
-            .iter()
-            .filter_map(|sparse| sparse.values.as_ref().map(|values| values.name())),
-    );
-    let mut note = |name: &str, defined: &HashSet<&str>| {
-        if !name.is_empty() && !defined.contains(name) && seen.insert(name.to_owned()) {
-            captured.push(name.to_owned());
-        }
-    };
-    let mut inner = Vec::new();
-    for node in &graph.node {
-        for name in &node.input {
-            note(name, &defined);
-        }
-        for attribute in &node.attribute {
-            for subgraph in attribute.g.iter().chain(&attribute.graphs) {
-                inner.push((subgraph, defined.clone()));
-            }
-        }
-        defined.extend(node.output.iter().map(String::as_str));
-    }
-    for output in &graph.output {
-        note(output.name(), &defined);
-    }
-    for (subgraph, mut scope) in inner {
-        capture(subgraph, &mut scope, seen, captured);
-    }
 }

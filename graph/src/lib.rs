@@ -1,16 +1,23 @@
 //! ONNX in and out without loss, and the graph the planner works on.
 
+mod bind;
 pub mod coarsen;
+mod display;
 mod encode;
 mod error;
 mod external;
 mod externalize;
 mod extract;
+mod functions;
 mod graph;
 mod model;
+mod order;
+mod scope;
 mod tensor_data;
+mod verify;
 mod visit;
 
+pub use bind::Binding;
 pub use error::{ErrorKind, GraphError};
 pub use externalize::{ExternalPolicy, SavedExternal};
 pub use extract::Extracted;

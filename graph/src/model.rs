@@ -139,10 +139,7 @@ impl Write for Hasher {
 }
 
 /// Writes to a temporary file beside `path`, then renames it there.
-pub(crate) fn write_file<T>(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<T>,
-) -> io::Result<T> {
+pub(crate) fn write_file<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

@@ -5,6 +5,17 @@ use crate::{GraphError, Model};
 use bytes::Bytes;
 use tranche_schema::ElementType;
 
+/// More bytes than any process can address: a shape beyond this is a mistake.
+const MAX_BYTES: u64 = 1 << 47;
+
+/// Packed size of a shape; `None` when no machine could hold it. Strings count as
+/// one byte each.
+pub(crate) fn plausible_bytes(element_type: ElementType, shape: &[u64]) -> Option<u64> {
+    let elements = shape.iter().try_fold(1_u64, |product, &extent| product.checked_mul(extent))?;
+    let bits = u64::from(element_type.bits().unwrap_or(8));
+    Some(elements.checked_mul(bits)?.div_ceil(8)).filter(|&bytes| bytes <= MAX_BYTES)
+}
+
 /// What a stored tensor says of itself, checked for sense.
 pub(crate) struct Declared {
     pub(crate) element_type: ElementType,
@@ -22,22 +33,18 @@ impl Declared {
         let element_type = ElementType::from_onnx(tensor.data_type())
             .ok_or_else(|| invalid(format!("unknown element type {}", tensor.data_type())))?;
         if tensor.segment.is_some() {
-            return Err(
-                GraphError::unsupported("is stored in segments, which nothing reads").at_tensor(tensor.name())
-            );
+            return Err(GraphError::unsupported("is stored in segments, which nothing reads")
+                .at_tensor(tensor.name()));
         }
-        let too_large = || invalid(format!("shape {:?} is too large to exist", tensor.dims));
-        let mut elements = 1_u64;
-        for &extent in &tensor.dims {
-            let extent =
-                u64::try_from(extent).map_err(|_| invalid(format!("extent {extent} is negative")))?;
-            elements = elements.checked_mul(extent).ok_or_else(too_large)?;
-        }
-        let bytes = match element_type.bits() {
-            None => None,
-            Some(bits) => Some(elements.checked_mul(u64::from(bits)).ok_or_else(too_large)?.div_ceil(8)),
-        };
-        Ok(Self { element_type, elements, bytes })
+        let shape = tensor
+            .dims
+            .iter()
+            .map(|&extent| u64::try_from(extent).map_err(|_| invalid(format!("extent {extent} is negative"))))
+            .collect::<Result<Vec<u64>, _>>()?;
+        let bytes = plausible_bytes(element_type, &shape)
+            .ok_or_else(|| invalid(format!("shape {shape:?} is too large to exist")))?;
+        let elements = shape.iter().product();
+        Ok(Self { element_type, elements, bytes: element_type.bits().map(|_| bytes) })
     }
 }
 
