@@ -1,1 +1,30 @@
-//! Profiles and prices in, plan out; pure.
+//! Profiles and prices in, plan out; pure: no clock, no disk, no network, no engine.
+//!
+//! [`Problem`] says what can be cut and what was measured, [`CostModel`] what
+//! things cost, [`Strategy`] how cuts are chosen, and [`partition`] makes a
+//! [`Plan`](tranche_schema::Plan) that [`verify`] accepts and [`render`] explains.
+//! Equal inputs give byte-identical plans.
+
+pub mod cost;
+mod error;
+mod explain;
+mod manual;
+mod optimal;
+mod plan;
+mod problem;
+mod reason;
+mod relaxation;
+mod segment;
+pub mod similarity;
+mod strategy;
+mod uniform;
+mod verify;
+
+pub use cost::{ChannelRate, CodecRate, CostModel, Transport};
+pub use error::{Infeasible, PlanError};
+pub use explain::render;
+pub use plan::partition;
+pub use problem::{BorderTensor, Problem, ProblemLayer, ProblemNode};
+pub use segment::{Costs, Row, Segment};
+pub use strategy::Strategy;
+pub use verify::verify;

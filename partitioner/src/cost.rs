@@ -1,0 +1,232 @@
+//! The cost model: every number that planning is based on, in one place.
+//!
+//! For a slice of layers `i..j` of a linear order:
+//!
+//! - **memory** = round up to `memory_step` of
+//!   `(base_memory + weights × weights_factor + peak + buffers) × headroom`, at
+//!   least `minimum_memory`. `weights` counts each initialiser once. `peak` is
+//!   the highest sum, over the slice's layers, of the layer's own live bytes
+//!   and of tensors made earlier *in the slice* that something still needs.
+//!   `buffers` are the slice's input and output tensors, which the function
+//!   holds as frames from the first byte received to the last sent.
+//! - **run** = Σ layer medians × (whole run / Σ all layer medians): engines fuse
+//!   across layers, and timing every layer costs time, so the sum is scaled to
+//!   what the whole takes. With a CPU share below the profiled one, times grow
+//!   in proportion; above it they stay.
+//! - **hand-off** = `per_request` + Σ inputs (receive + decode) + Σ outputs
+//!   (encode + send). A tensor that several later slices read is sent once by
+//!   its writer, held by the driver, and received by each reader.
+//! - **billed** = run + hand-off; **memory-time** = memory × billed; **latency**
+//!   of a plan = Σ (billed + `driver`).
+//!
+//! A slice that was measured whole at this CPU share (the whole model always
+//! is, at the profiled share) takes run and memory from that: memory = round up
+//! of measured peak × headroom.
+//!
+//! **Channels and codecs** are chosen per tensor by the least estimated send +
+//! receive time: raw inline, Zstandard inline, or raw in a mapped file. Tensors
+//! from or to the caller travel inline and never in mapped files: the caller
+//! sees only frames. The choice depends on the tensor alone, never on where the
+//! other cuts are, which keeps costs of slices additive.
+//!
+//! **Lower bound** = Σ layers (memory of the layer alone, without buffers, ×
+//! its run), with no hand-off. A slice's memory is at least that of each of its
+//! layers, so no vertical plan under this model costs less. Where a measured
+//! slice costs less than its layers' sum, the bound takes the measurement.
+
+use crate::Problem;
+use tranche_schema::{ByteCount, Channel, Codec, MilliCpu, Millis};
+
+/// Largest factor from weight bytes to engine memory that is taken for weights:
+/// the file's copy, a packed copy and a transient one. What a process holds
+/// beyond that does not come from its weights and counts as base memory.
+const LARGEST_WEIGHTS_FACTOR: f64 = 3.0;
+
+/// What one side of a transfer takes: the writer's or the reader's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChannelRate {
+    /// Per tensor.
+    pub fixed: Millis,
+    /// Per mebibyte sent.
+    pub send_per_mebibyte: Millis,
+    /// Per mebibyte received.
+    pub receive_per_mebibyte: Millis,
+}
+
+/// What a codec takes and gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CodecRate {
+    /// Per raw mebibyte.
+    pub encode_per_mebibyte: Millis,
+    /// Per raw mebibyte.
+    pub decode_per_mebibyte: Millis,
+    /// Coded bytes per raw byte.
+    pub ratio: f64,
+}
+
+/// Parameters of the cost model; the module's text has the formulas.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CostModel {
+    /// Memory of a function before it holds weights or activations.
+    pub base_memory: ByteCount,
+    /// Engine memory per byte of weights, at least 1.
+    pub weights_factor: f64,
+    /// Memory limit per byte of expected peak, at least 1.
+    pub headroom: f64,
+    /// Memory limits are multiples of this.
+    pub memory_step: ByteCount,
+    /// Smallest memory limit the target offers.
+    pub minimum_memory: ByteCount,
+    /// CPU share of each function.
+    pub cpu: MilliCpu,
+    /// Billed per request besides tensors.
+    pub per_request: Millis,
+    /// The driver's own time per slice; adds to latency, is not billed.
+    pub driver: Millis,
+    /// Tensors inside requests and responses.
+    pub inline: ChannelRate,
+    /// Tensors in files that functions of one host map; `None` where the target has none.
+    pub mapped_file: Option<ChannelRate>,
+    /// Zstandard; `None` never compresses.
+    pub zstd: Option<CodecRate>,
+}
+
+impl CostModel {
+    /// The cost model of functions on the profiled machine.
+    ///
+    /// `weights_factor` explains what the whole model's process held beyond base
+    /// memory and activations, up to 3; the rest is base memory. Hand-off rates
+    /// are those of loopback HTTP with copies at about 2 GiB/s a side, Zstandard
+    /// level 1, and memory mapping; correct them by measurement where known.
+    #[must_use]
+    pub fn of(problem: &Problem) -> Self {
+        let whole = &problem.whole;
+        let base = whole.base_memory_bytes.0;
+        let held =
+            whole.peak_memory_bytes.0.saturating_sub(base).saturating_sub(whole.peak_activation_bytes.0)
+                as f64;
+        let weights = whole.weights_bytes.0 as f64;
+        let weights_factor =
+            if weights > 0.0 { (held / weights).clamp(1.0, LARGEST_WEIGHTS_FACTOR) } else { 1.0 };
+        let unexplained = (held - weights * weights_factor).max(0.0) as u64;
+        Self {
+            base_memory: ByteCount(base.saturating_add(unexplained)),
+            weights_factor,
+            headroom: 1.1,
+            memory_step: ByteCount::mebibytes(16),
+            minimum_memory: ByteCount::mebibytes(16),
+            cpu: problem.profiled_cpu,
+            per_request: Millis(0.3),
+            driver: Millis(0.3),
+            inline: ChannelRate {
+                fixed: Millis(0.0),
+                send_per_mebibyte: Millis(0.5),
+                receive_per_mebibyte: Millis(0.5),
+            },
+            mapped_file: Some(ChannelRate {
+                fixed: Millis(0.05),
+                send_per_mebibyte: Millis(0.25),
+                receive_per_mebibyte: Millis(0.0),
+            }),
+            zstd: Some(CodecRate {
+                encode_per_mebibyte: Millis(2.5),
+                decode_per_mebibyte: Millis(1.0),
+                ratio: 0.9,
+            }),
+        }
+    }
+
+    /// The memory limit for an expected peak of `bytes`.
+    #[must_use]
+    pub fn memory_limit(&self, bytes: ByteCount) -> ByteCount {
+        let wanted = (bytes.0 as f64 * self.headroom.max(1.0)).ceil() as u64;
+        let step = self.memory_step.0.max(1);
+        let wanted = wanted.max(self.minimum_memory.0);
+        ByteCount(wanted.div_ceil(step).saturating_mul(step))
+    }
+
+    /// Time grows by this when functions have less CPU than was profiled.
+    #[must_use]
+    pub fn slowdown(&self, profiled: MilliCpu) -> f64 {
+        if self.cpu.0 == 0 { 1.0 } else { (f64::from(profiled.0) / f64::from(self.cpu.0)).max(1.0) }
+    }
+
+    /// The cheapest way for a tensor of `bytes`; `internal` when both ends are slices.
+    #[must_use]
+    pub fn transport(&self, bytes: ByteCount, internal: bool) -> Transport {
+        let mut best = self.inline_transport(bytes, Codec::Raw);
+        let others = [
+            self.zstd.map(|_| self.inline_transport(bytes, Codec::Zstd)),
+            self.mapped_file.filter(|_| internal).map(|rate| Transport {
+                codec: Codec::Raw,
+                channel: Channel::MappedFile,
+                send: rate.send(bytes, 1.0),
+                receive: rate.receive(bytes, 1.0),
+            }),
+        ];
+        for other in others.into_iter().flatten() {
+            if other.send + other.receive < best.send + best.receive {
+                best = other;
+            }
+        }
+        best
+    }
+
+    /// What `codec` and `channel` take for a tensor of `bytes`; parameters that
+    /// this model lacks count as the inline ones, or as no compression.
+    #[must_use]
+    pub fn rate(&self, bytes: ByteCount, codec: Codec, channel: Channel) -> Transport {
+        match (channel, self.mapped_file) {
+            (Channel::MappedFile, Some(rate)) => {
+                Transport { codec, channel, send: rate.send(bytes, 1.0), receive: rate.receive(bytes, 1.0) }
+            }
+            _ => Transport { channel, ..self.inline_transport(bytes, codec) },
+        }
+    }
+
+    fn inline_transport(&self, bytes: ByteCount, codec: Codec) -> Transport {
+        let mebibytes = mebibytes(bytes);
+        match (codec, self.zstd) {
+            (Codec::Zstd, Some(rate)) => Transport {
+                codec,
+                channel: Channel::Inline,
+                send: Millis(mebibytes * rate.encode_per_mebibyte.0) + self.inline.send(bytes, rate.ratio),
+                receive: Millis(mebibytes * rate.decode_per_mebibyte.0)
+                    + self.inline.receive(bytes, rate.ratio),
+            },
+            _ => Transport {
+                codec,
+                channel: Channel::Inline,
+                send: self.inline.send(bytes, 1.0),
+                receive: self.inline.receive(bytes, 1.0),
+            },
+        }
+    }
+}
+
+impl ChannelRate {
+    fn send(&self, bytes: ByteCount, ratio: f64) -> Millis {
+        Millis(self.fixed.0 + mebibytes(bytes) * ratio * self.send_per_mebibyte.0)
+    }
+
+    fn receive(&self, bytes: ByteCount, ratio: f64) -> Millis {
+        Millis(self.fixed.0 + mebibytes(bytes) * ratio * self.receive_per_mebibyte.0)
+    }
+}
+
+fn mebibytes(bytes: ByteCount) -> f64 {
+    bytes.0 as f64 / (1024.0 * 1024.0)
+}
+
+/// How a tensor travels and what that takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Transport {
+    /// How its bytes are coded.
+    pub codec: Codec,
+    /// How they travel.
+    pub channel: Channel,
+    /// Billed to the writer, once.
+    pub send: Millis,
+    /// Billed to each reader.
+    pub receive: Millis,
+}
