@@ -1,1 +1,18 @@
 //! Targets: where a bundle becomes running functions.
+//!
+//! [`Target`] is what every platform offers; [`local::LocalTarget`] runs each
+//! function as a limited process of this machine.
+
+mod bundle;
+mod change;
+mod error;
+pub mod local;
+mod target;
+
+pub use bundle::{Bundle, BundleChecks};
+pub use change::{Change, ChangeKind, ChangeSet};
+pub use error::DeployError;
+pub use target::{
+    DeployEvent, DeployOptions, DeployRequest, DeploymentPhase, DeploymentStatus, Destroyed, FunctionLog,
+    FunctionState, FunctionStatus, LastExit, LogQuery, Target,
+};

@@ -2,6 +2,7 @@
 
 use crate::{Digest, Document, Environment, Header};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// One output, whole against sliced.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,4 +43,15 @@ pub struct Verification {
 impl Document for Verification {
     const FORMAT: &'static str = "tranche-verification";
     const VERSION: u32 = 1;
+}
+
+impl Verification {
+    /// Where the record of a bundle lies: beside it, named after its folder
+    /// (`out/bundle` has `out/bundle.verify.json`).
+    #[must_use]
+    pub fn path_beside(bundle: &Path) -> PathBuf {
+        let mut name = bundle.file_name().unwrap_or_default().to_owned();
+        name.push(".verify.json");
+        bundle.with_file_name(name)
+    }
 }

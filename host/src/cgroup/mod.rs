@@ -8,6 +8,7 @@ pub use group::{ControlGroup, GroupFolder};
 use crate::HostError;
 use mounts::Place;
 use rustix::fs::Access;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub struct Limits {
 }
 
 /// A place where groups can be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
     /// 1 or 2.
     pub version: u8,
@@ -36,7 +37,10 @@ pub struct Hierarchy {
 }
 
 /// The control groups of this machine, as far as this process may use them.
-#[derive(Clone, Debug)]
+///
+/// Serialised, it lets another process find the groups made from it, wherever
+/// that process itself stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroups {
     hierarchies: Vec<Hierarchy>,
     notices: Vec<String>,
@@ -86,7 +90,7 @@ impl Cgroups {
     /// Groups of no kind: for a caller that wants no limits.
     #[must_use]
     pub fn none() -> Self {
-        Self { hierarchies: Vec::new(), notices: Vec::new() }
+        Self::default()
     }
 
     /// Where groups would be made.

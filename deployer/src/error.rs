@@ -1,0 +1,175 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tranche_host::HostError;
+use tranche_schema::{DocumentError, exit_code};
+
+/// A deployment that could not be made, read or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// A name that no target takes.
+    #[error("`{name}` cannot name a deployment")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The bundle is not what its manifest says.
+    #[error("bundle {}: {reason}", bundle.display())]
+    Bundle {
+        /// The bundle.
+        bundle: PathBuf,
+        /// What is wrong, with the file.
+        reason: String,
+    },
+    /// Nothing proves that the slices compute what the model does.
+    #[error("bundle {} is not verified: {reason}", bundle.display())]
+    Unverified {
+        /// The bundle.
+        bundle: PathBuf,
+        /// What is missing.
+        reason: String,
+    },
+    /// There is no deployment of that name.
+    #[error("there is no deployment `{name}`")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// Another process changes the same deployment.
+    #[error("deployment `{name}` is being changed by process {holder}")]
+    Locked {
+        /// The name.
+        name: String,
+        /// The other process's id, as it wrote it.
+        holder: String,
+    },
+    /// A function did not start.
+    #[error("function `{function}` did not start: {reason}")]
+    Function {
+        /// The slice.
+        function: String,
+        /// How it ended.
+        reason: String,
+        /// The last lines that it wrote.
+        log_tail: String,
+    },
+    /// Functions were not ready in time.
+    #[error("not ready after {waited:?}: {functions}")]
+    NotReady {
+        /// Their names.
+        functions: String,
+        /// How long they were waited for.
+        waited: Duration,
+        /// The last lines that the first of them wrote.
+        log_tail: String,
+    },
+    /// The supervisor of a local deployment ended early.
+    #[error("the supervisor of `{name}` ended: {reason}")]
+    Supervisor {
+        /// The deployment.
+        name: String,
+        /// What it wrote last.
+        reason: String,
+    },
+    /// A supervisor gave no answer, or one that makes no sense.
+    #[error("the supervisor at {} does not answer: {reason}", socket.display())]
+    Control {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Something of a deployment is still there after its removal.
+    #[error("deployment `{name}` is not wholly removed: {remains}")]
+    Remains {
+        /// The deployment.
+        name: String,
+        /// What is left.
+        remains: String,
+    },
+    /// A folder that others may write to.
+    #[error("{} is not private to this user", path.display())]
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// No place for the state of deployments.
+    #[error(
+        "there is no folder for the state of deployments: neither TRANCHE_STATE, XDG_STATE_HOME nor HOME is set"
+    )]
+    NoStateFolder,
+    /// A file or folder.
+    #[error("cannot {action} {}: {source}", path.display())]
+    File {
+        /// `read`, `make`, ...
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A document that cannot be read or written.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The machine refused something.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl DeployError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Name { .. } => {
+                "use at most 63 lower-case letters, digits and `-`, beginning with a letter or digit"
+            }
+            Self::Bundle { .. } => "package it again with `tranche package`",
+            Self::Unverified { .. } => "run `tranche verify` on it, or pass `--allow-unverified`",
+            Self::NotFound { .. } => "`tranche status` lists deployments",
+            Self::Locked { .. } => "wait for the other command to end; if it is dead, try again",
+            Self::Function { .. } => {
+                "its last output is below; a function out of memory needs a larger size in the plan"
+            }
+            Self::NotReady { .. } => {
+                "its last output is below; raise `--ready-timeout` if it only loads slowly"
+            }
+            Self::Supervisor { .. } | Self::Control { .. } => {
+                "`tranche destroy` removes what is left; then deploy again"
+            }
+            Self::Remains { .. } => "run `tranche destroy` again; a process that cannot be killed holds it",
+            Self::NotPrivate { .. } => "remove it, or set XDG_RUNTIME_DIR to a folder of your own",
+            Self::NoStateFolder => "set TRANCHE_STATE to a folder",
+            Self::File { .. } => "check the path, its permissions and the space left",
+            Self::Document(error) => error.hint(),
+            Self::Host(error) => error.hint(),
+        }
+    }
+
+    /// The exit code of a command that ends with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Name { .. } | Self::NotFound { .. } | Self::NoStateFolder | Self::NotPrivate { .. } => {
+                exit_code::USAGE
+            }
+            Self::Bundle { .. } | Self::Document(_) => exit_code::UNSUPPORTED_MODEL,
+            Self::Unverified { .. } => exit_code::MISMATCH,
+            _ => exit_code::REMOTE,
+        }
+    }
+
+    /// The last lines of a function's log, where the error has some.
+    #[must_use]
+    pub fn log_tail(&self) -> Option<&str> {
+        match self {
+            Self::Function { log_tail, .. } | Self::NotReady { log_tail, .. } => Some(log_tail),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
+    }
+}
