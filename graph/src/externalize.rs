@@ -2,7 +2,7 @@
 
 use crate::model::{Hasher, write_file};
 use crate::onnx::{StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
-use crate::tensor_data::is_external;
+use crate::tensor_data::{Declared, is_external};
 use crate::visit::try_tensors_mut;
 use crate::{GraphError, Model};
 use bytes::Bytes;
@@ -10,16 +10,18 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
-use tranche_schema::{ByteCount, Digest, ElementType, FileEntry};
+use tranche_schema::{ByteCount, Digest, FileEntry};
 
-/// Integers up to this many bytes stay in the protobuf whatever the policy says:
-/// they are shapes, axes and indices, which engines read to infer shapes.
-const SHAPE_BYTES: u64 = 1024;
+/// Tensors up to this many bytes stay in the protobuf whatever the policy says:
+/// among them are shapes, axes and scales, which engines read to infer shapes and
+/// refuse to take from a file.
+const SMALL: u64 = 1024;
 
 /// Which weights go into files of their own, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExternalPolicy {
-    /// Initialisers of up to this many bytes stay in the protobuf.
+    /// Initialisers of up to this many bytes stay in the protobuf; those of up to
+    /// 1 KiB always do.
     pub inline_limit: u64,
     /// Folder of the weight files, below the model's own; with `/` between parts.
     pub weights_folder: String,
@@ -89,13 +91,11 @@ impl Model {
 }
 
 fn stays_inline(tensor: &TensorProto, policy: &ExternalPolicy) -> bool {
-    let size = crate::tensor_data::Declared::of(tensor).ok().and_then(|declared| declared.bytes);
     // A tensor without a known size is a string, or invalid and said to be so later.
-    let Some(size) = size else { return true };
-    let is_shape =
-        matches!(ElementType::from_onnx(tensor.data_type()), Some(ElementType::Int64 | ElementType::Int32))
-            && size <= SHAPE_BYTES;
-    size == 0 || size <= policy.inline_limit || is_shape
+    Declared::of(tensor)
+        .ok()
+        .and_then(|declared| declared.bytes)
+        .is_none_or(|size| size <= policy.inline_limit.max(SMALL))
 }
 
 fn store(folder: &Path, policy: &ExternalPolicy, data: &Bytes) -> io::Result<FileEntry> {
