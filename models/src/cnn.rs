@@ -1,6 +1,7 @@
 //! Convolutional networks.
 
-use crate::builder::{Activation, Builder, Convolution, Value};
+use crate::builder::{Builder, Value};
+use crate::layers::{Activation, Convolution};
 use tranche_graph::Model;
 use tranche_schema::ElementType;
 

@@ -1,6 +1,7 @@
 //! Graph networks over an edge list.
 
-use crate::builder::{Activation, Attribute, Builder, Value, bytes_of};
+use crate::builder::{Attribute, Builder, Value, bytes_of};
+use crate::layers::Activation;
 use tranche_graph::Model;
 use tranche_graph::onnx::TensorProto;
 use tranche_schema::ElementType;

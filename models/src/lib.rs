@@ -4,6 +4,7 @@ mod builder;
 mod cnn;
 mod error;
 mod gnn;
+mod layers;
 mod random;
 mod rnn;
 mod transformer;

@@ -1,6 +1,7 @@
 //! Recurrent networks.
 
-use crate::builder::{Activation, Attribute, Builder, Convolution, Value};
+use crate::builder::{Attribute, Builder, Value};
+use crate::layers::{Activation, Convolution};
 use tranche_graph::Model;
 use tranche_schema::ElementType;
 

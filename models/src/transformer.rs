@@ -1,7 +1,8 @@
 //! Transformers.
 
 use crate::ModelsError;
-use crate::builder::{Activation, Attribute, Builder, Convolution, Value};
+use crate::builder::{Attribute, Builder, Value};
+use crate::layers::{Activation, Convolution};
 use crate::weights::{Orientation, TrainedWeights};
 use tranche_graph::Model;
 use tranche_schema::ElementType;
