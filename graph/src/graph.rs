@@ -149,7 +149,7 @@ impl Graph {
     /// a node reads a name that nothing defines, or an output is never defined.
     pub fn new(mut model: Model) -> Result<Self, GraphError> {
         if let Some(graph) = &mut model.proto.graph {
-            order::sort(graph)?;
+            sort::sort(graph)?;
         }
         Builder::default().build(model)
     }

@@ -11,7 +11,7 @@ mod extract;
 mod functions;
 mod graph;
 mod model;
-mod order;
+mod sort;
 mod scope;
 mod tensor_data;
 mod verify;
