@@ -3,7 +3,7 @@ use crate::onnx::{
 };
 use crate::onnx::{tensor_shape_proto::dimension::Value as DimensionValue, type_proto::Value as TypeValue};
 use crate::scope::captured_names;
-use crate::{GraphError, Model, functions, order};
+use crate::{GraphError, Model, functions, sort};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::LazyLock;
