@@ -3,7 +3,9 @@
 pub mod coarsen;
 mod error;
 mod graph;
+pub mod liveness;
 mod model;
+pub mod order;
 
 pub use error::{ErrorKind, GraphError};
 pub use graph::{Dimension, Graph, Node, NodeId, TensorId, TensorInfo, TensorKind};
