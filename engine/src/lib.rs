@@ -1,7 +1,16 @@
 //! One way to load and run a model, whatever engine does it.
 
+mod compare;
 mod error;
+mod guard;
+mod node_names;
+mod output;
+mod random;
 mod session;
+mod tract;
 
+pub use compare::{CompareError, Difference, compare};
 pub use error::EngineError;
+pub use random::{RandomHints, random_tensor};
 pub use session::{Engine, LoadOptions, NodeTime, OutputBuffer, Session};
+pub use tract::TractEngine;

@@ -13,11 +13,15 @@ pub struct LoadOptions {
     pub optimise: bool,
     /// Whether node times will be asked for ([`Session::profile`]).
     pub profile: bool,
+    /// Whether the engine may copy weights into a layout of its own for speed. Off,
+    /// ONNX Runtime leaves external weights as mapped file pages: much less memory
+    /// and start-up, a little more time a run. tract copies either way.
+    pub prepack: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { threads: 1, optimise: true, profile: false }
+        Self { threads: 1, optimise: true, profile: false, prepack: true }
     }
 }
 
@@ -43,6 +47,22 @@ pub trait Engine: Send + Sync {
         outputs: &[String],
         options: &LoadOptions,
     ) -> Result<Box<dyn Session>, EngineError>;
+
+    /// Types and concrete shapes that these tensors of the main graph take when the
+    /// model runs on `values`, given as `inputs` says and in that order.
+    ///
+    /// Inferred where the engine can, else found by running the model. `None` where
+    /// the engine has no such tensor or no element type for it.
+    ///
+    /// # Errors
+    /// When the engine refuses the model or the values, or the run fails.
+    fn tensor_specs(
+        &self,
+        model: &Path,
+        inputs: &[TensorSpec],
+        values: &[TensorView<'_>],
+        tensors: &[String],
+    ) -> Result<Vec<Option<TensorSpec>>, EngineError>;
 }
 
 /// A loaded model. Runs are exclusive: one at a time.
@@ -60,9 +80,34 @@ pub trait Session: Send {
 
     /// Runs the model and measures each node.
     ///
+    /// One entry for each node of the main graph, in the file's order: zero time for
+    /// a node that was folded away or fused into another, whose time then is in that
+    /// one's entry. Then, where there is any, one entry with an empty name for the time
+    /// in nodes of the engine's own that belong to none.
+    ///
     /// # Errors
-    /// As [`Session::run`].
+    /// As [`Session::run`], and when the model was loaded without
+    /// [`LoadOptions::profile`].
     fn profile(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<NodeTime>, EngineError>;
+
+    /// Measures each node over `repeats` runs, after `warmup` that are not reported.
+    ///
+    /// What [`Session::profile`] gives, once a run. With ONNX Runtime much cheaper than
+    /// calling that in a loop, which loads the model again for each call.
+    ///
+    /// # Errors
+    /// As [`Session::profile`].
+    fn profile_runs(
+        &mut self,
+        inputs: &[TensorView<'_>],
+        warmup: usize,
+        repeats: usize,
+    ) -> Result<Vec<Vec<NodeTime>>, EngineError> {
+        for _ in 0..warmup {
+            self.profile(inputs)?;
+        }
+        (0..repeats).map(|_| self.profile(inputs)).collect()
+    }
 }
 
 /// Where an output goes.
@@ -84,7 +129,8 @@ pub enum OutputBuffer<'a> {
 /// What one node took and made in one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeTime {
-    /// Node name as in the ONNX file; empty when the engine's node has no counterpart.
+    /// Node name as in the ONNX file, or `Operator_index` where the file has none or
+    /// repeats it; empty when the engine's node has no counterpart.
     pub node: String,
     /// Time in the node.
     pub time: Duration,
