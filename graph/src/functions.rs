@@ -15,9 +15,11 @@ use std::collections::{HashMap, HashSet};
 
 /// Calls within calls beyond this are refused.
 const MAX_DEPTH: usize = 64;
-/// Encoded bytes of inlined nodes beyond this are refused: functions that call
-/// others twice grow as a power of two.
-const MAX_BYTES: usize = 256 << 20;
+/// Bytes of inlined nodes beyond this are refused: functions that call others
+/// twice grow as a power of two.
+const MAX_BYTES: usize = 128 << 20;
+/// What a node takes in memory besides its encoded bytes, about.
+const NODE_BYTES: usize = 512;
 
 /// Domain, name and overload.
 type Key = (String, String, String);
@@ -45,8 +47,8 @@ pub(crate) fn inline(mut model: Model) -> Result<Model, GraphError> {
     collect_names(&graph, &mut used);
     let mut inliner = Inliner {
         functions: &functions,
-        used,
-        counts: HashMap::new(),
+        names: Names { used, counts: HashMap::new() },
+        prefixes: Names::default(),
         stack: Vec::new(),
         called: HashSet::new(),
         bytes: 0,
@@ -134,11 +136,36 @@ fn forget_used_domains(graph: &GraphProto, domains: &mut HashSet<&str>) {
     }
 }
 
+/// Names in use, to make others that are not.
+#[derive(Default)]
+struct Names {
+    used: HashSet<String>,
+    /// How many were made from a stem.
+    counts: HashMap<String, usize>,
+}
+
+impl Names {
+    fn unique(&mut self, stem: String) -> String {
+        if self.used.insert(stem.clone()) {
+            return stem;
+        }
+        let count = self.counts.entry(stem.clone()).or_default();
+        loop {
+            *count += 1;
+            let name = format!("{stem}_{count}");
+            if self.used.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+}
+
 struct Inliner<'a> {
     functions: &'a HashMap<Key, FunctionProto>,
-    used: HashSet<String>,
-    /// How many names were made from a stem.
-    counts: HashMap<String, usize>,
+    /// Of tensors and nodes.
+    names: Names,
+    /// What the names of a call's body begin with.
+    prefixes: Names,
     stack: Vec<&'a Key>,
     called: HashSet<&'a Key>,
     bytes: usize,
@@ -209,7 +236,7 @@ impl<'a> Inliner<'a> {
         if call.output.len() > function.output.len() {
             return Err(surplus("outputs", call.output.len(), function.output.len()));
         }
-        let prefix = self.unique(label.to_owned());
+        let prefix = self.prefixes.unique(label.to_owned());
         let mut scope: HashMap<String, String> = function
             .input
             .iter()
@@ -253,20 +280,6 @@ impl<'a> Inliner<'a> {
         Ok(nodes)
     }
 
-    fn unique(&mut self, stem: String) -> String {
-        if self.used.insert(stem.clone()) {
-            return stem;
-        }
-        let count = self.counts.entry(stem.clone()).or_default();
-        loop {
-            *count += 1;
-            let name = format!("{stem}_{count}");
-            if self.used.insert(name.clone()) {
-                return name;
-            }
-        }
-    }
-
     fn charge(&mut self, bytes: usize) -> Result<(), GraphError> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > MAX_BYTES {
@@ -293,7 +306,8 @@ impl Body<'_, '_, '_> {
 
     fn node(&mut self, source: &NodeProto) -> Result<NodeProto, GraphError> {
         let names = source.input.len() + source.output.len() + 1;
-        self.inliner.charge(source.encoded_len().saturating_add(self.prefix.len() * names))?;
+        let bytes = NODE_BYTES + self.prefix.len().saturating_mul(names);
+        self.inliner.charge(source.encoded_len().saturating_add(bytes))?;
         let mut node = source.clone();
         for name in &mut node.input {
             *name = self.read(name)?;
@@ -307,7 +321,7 @@ impl Body<'_, '_, '_> {
             *name = self.define(name);
         }
         let label = if source.name().is_empty() { source.op_type() } else { source.name() };
-        node.name = Some(self.inliner.unique(format!("{}/{label}", self.prefix)));
+        node.name = Some(self.inliner.names.unique(format!("{}/{label}", self.prefix)));
         Ok(node)
     }
 
@@ -334,7 +348,7 @@ impl Body<'_, '_, '_> {
         {
             return known.clone();
         }
-        let fresh = self.inliner.unique(format!("{}/{name}", self.prefix));
+        let fresh = self.inliner.names.unique(format!("{}/{name}", self.prefix));
         if let Some(scope) = self.scopes.last_mut() {
             scope.insert(name.to_owned(), fresh.clone());
         }
