@@ -138,7 +138,15 @@ fn a_residual_block() {
         )
         .output("y")
         .graph();
-    insta::assert_snapshot!(listing(&graph), @"");
+    insta::assert_snapshot!(listing(&graph), @r"
+    conv-batch-norm-activation: c0:Conv n0:BatchNormalization r0:Relu -> r0
+    maxpool: p:MaxPool -> p
+    conv-activation: c1:Conv r1:Clip -> p r1
+    conv: c2:Conv -> p c2
+    conv-add-activation: d:Conv a:Add r2:Relu -> r2
+    globalaveragepool: g:GlobalAveragePool f:Flatten -> f
+    gemm: y:Gemm ->
+    ");
 }
 
 #[test]
@@ -189,7 +197,16 @@ fn a_transformer_block() {
         )
         .output("y")
         .graph();
-    insta::assert_snapshot!(listing(&graph), @"");
+    insta::assert_snapshot!(listing(&graph), @r"
+    gather: e:Gather es:Shape -> e es
+    matmul-bias: q0:MatMul q1:Add -> e es q1
+    matmul-bias: k0:MatMul k1:Add -> e es q1 k1
+    matmul-bias: v0:MatMul v1:Add -> e es q1 k1 v1
+    attention: mu:Unsqueeze mf:Cast eb:Gather ec:Concat q2:Reshape q3:Transpose k2:Reshape k3:Transpose v2:Reshape v3:Transpose qk:MatMul sc:Div ma:Add so:Softmax at:MatMul at1:Transpose at2:Reshape -> e at2
+    matmul-bias-add-layer-norm: o0:MatMul o1:Add r:Add n:LayerNormalization -> n
+    matmul-bias-gelu: f0:MatMul f1:Add g0:Div g1:Erf g2:Add g3:Mul g4:Mul -> n g4
+    matmul-bias-add-layer-norm: f2:MatMul f3:Add r2:Add y:LayerNormalization ->
+    ");
 }
 
 #[test]
@@ -232,7 +249,17 @@ fn a_decoder_block_with_past_and_decomposed_norm() {
         .output("y")
         .output("present")
         .graph();
-    insta::assert_snapshot!(listing(&graph), @"");
+    insta::assert_snapshot!(listing(&graph), @r"
+    rms-norm: s0:Pow s1:ReduceMean s2:Add s3:Sqrt s4:Div n:Mul -> n
+    matmul-rotary: q:MatMul qc:Mul qa:Split qn:Neg qr:Concat qs:Mul q1:Add -> n q1
+    matmul: k:MatMul -> n q1 k
+    matmul: v:MatMul -> q1 k v
+    concat-attention: kall:Concat present:Identity kt:Transpose qk:MatMul sc:Mul so:Softmax at:MatMul -> at
+    matmul-add: o:MatMul r:Add -> r
+    matmul-silu: gate:MatMul gs:Sigmoid ga:Mul -> r ga
+    matmul-elementwise: up:MatMul gu:Mul -> r gu
+    matmul-add: down:MatMul y:Add ->
+    ");
 }
 
 #[test]
@@ -257,7 +284,17 @@ fn branches_stay_apart_and_run_one_after_the_other() {
         .output("y")
         .output("y2")
         .graph();
-    insta::assert_snapshot!(listing(&graph), @"");
+    insta::assert_snapshot!(listing(&graph), @r"
+    conv: c0:Conv -> c0
+    conv-silu: a0:Conv as:Sigmoid a1:Mul -> c0 a1
+    conv-hard-swish: b0:Conv b1:HardSigmoid b2:Mul -> c0 a1 b2
+    conv-activation: b3:Conv b4:LeakyRelu -> c0 a1 b4
+    averagepool: p:AveragePool -> a1 b4 p
+    conv: p1:Conv -> a1 b4 p1
+    concat: z:Concat -> z
+    conv: y:Conv -> z
+    maxpool: y2:MaxPool ->
+    ");
 }
 
 #[test]
@@ -278,7 +315,10 @@ fn quantised_convolutions_keep_their_wrapping() {
         )
         .output("y")
         .graph();
-    insta::assert_snapshot!(listing(&graph), @"");
+    insta::assert_snapshot!(listing(&graph), @r"
+    quantise-dequantise-conv-activation: q0:QuantizeLinear d0:DequantizeLinear dw:DequantizeLinear c0:Conv r0:Relu q1:QuantizeLinear -> q1
+    dequantise-conv-quantise: d1:DequantizeLinear dw2:DequantizeLinear c1:Conv q2:QuantizeLinear y:DequantizeLinear ->
+    ");
 }
 
 #[test]
@@ -306,7 +346,12 @@ fn recurrent_layers_and_a_convolutional_cell() {
         .output("y")
         .output("z")
         .graph();
-    insta::assert_snapshot!(listing(&graph), @"");
+    insta::assert_snapshot!(listing(&graph), @r"
+    lstm: l:LSTM lt:Transpose -> lt
+    concat-conv-activation-elementwise-add: xh:Concat g:Conv i:Split si:Sigmoid sf:Sigmoid sigma:Sigmoid tu:Tanh fc:Mul iu:Mul c1:Add tc:Tanh h1:Mul -> lt c1 h1
+    concat-conv: xh2:Concat y:Conv -> c1
+    conv: z:Conv ->
+    ");
 }
 
 #[test]
@@ -328,7 +373,12 @@ fn shapes_and_constants_go_where_they_are_used() {
         )
         .output("y")
         .graph();
-    insta::assert_snapshot!(listing(&graph), @"");
+    insta::assert_snapshot!(listing(&graph), @r"
+    conv: c0:Conv s0:Shape s1:Gather s2:Concat -> c0 s2
+    conv-elementwise: k0:Constant k1:Sqrt c1:Conv m:Mul -> s2 m
+    conv: c2:Conv f:Reshape -> s2 f
+    scatternd: z:ConstantOfShape y:ScatterND ->
+    ");
 }
 
 #[test]
