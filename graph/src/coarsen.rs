@@ -43,30 +43,21 @@ pub struct Layer {
 #[must_use]
 pub fn coarsen(graph: &Graph) -> Vec<Layer> {
     let mut partition = Partition::new(graph);
-    let mut labels: Vec<Option<&'static str>> = vec![None; graph.nodes().len()];
-    for region in patterns::merge_regions(&mut partition) {
-        let operators: Vec<&str> = region.iter().map(|&node| graph.node(node).operator()).collect();
-        if let Some(kind) = kind::region_kind(&operators) {
-            for node in region {
-                labels[node.0 as usize] = Some(kind);
-            }
-        }
-    }
-    for attention in patterns::merge_attention(&mut partition) {
-        for node in attention {
-            labels[node.0 as usize] = Some("attention");
-        }
+    patterns::merge_regions(&mut partition);
+    let mut in_attention = vec![false; graph.nodes().len()];
+    for node in patterns::merge_attention(&mut partition) {
+        in_attention[node.0 as usize] = true;
     }
     patterns::merge_light(&mut partition);
     patterns::merge_weak(&mut partition);
     let layers: Vec<Layer> =
-        partition.groups().into_iter().map(|group| layer(&partition, group, &labels)).collect();
+        partition.groups().into_iter().map(|group| layer(&partition, group, &in_attention)).collect();
     let order = branch_contiguous_order(graph, &layers, &|_| 1);
     let mut slots: Vec<Option<Layer>> = layers.into_iter().map(Some).collect();
     order.into_iter().filter_map(|index| slots[index].take()).collect()
 }
 
-fn layer(partition: &Partition<'_>, group: usize, labels: &[Option<&'static str>]) -> Layer {
+fn layer(partition: &Partition<'_>, group: usize, in_attention: &[bool]) -> Layer {
     let graph = partition.graph;
     let nodes = partition.members(group).to_vec();
     let roles = &partition.roles;
@@ -79,7 +70,7 @@ fn layer(partition: &Partition<'_>, group: usize, labels: &[Option<&'static str>
     let Border { inputs, outputs, weights } = border(graph, &nodes);
     Layer {
         name: founder.map(|node| graph.node(node).name.clone()).unwrap_or_default(),
-        kind: kind::layer_kind(graph, roles, &nodes, labels),
+        kind: kind::layer_kind(graph, roles, &nodes, in_attention),
         nodes,
         inputs,
         outputs,

@@ -1,71 +1,117 @@
 //! What a layer is called by: the patterns its nodes follow.
 
-use super::roles::{Roles, is_activation, is_elementwise};
-use crate::{Graph, NodeId};
+use super::roles::{RESHAPES, Role, Roles, is_activation, is_elementwise};
+use crate::{Graph, NodeId, TensorId};
 
-/// Decomposed patterns: a kind and the operators that its region has in graph
-/// order. `|` separates alternatives; a last `?` marks an operator that may be missing.
-/// The first that fits names the region.
-const REGIONS: &[(&str, &[&str])] = &[
-    ("silu", &["Sigmoid", "Mul"]),
-    ("hard-swish", &["HardSigmoid", "Mul"]),
-    ("hard-swish", &["Add", "Clip|Relu", "Min?", "Mul|Div", "Mul|Div"]),
-    ("mish", &["Softplus", "Tanh", "Mul"]),
-    ("gelu", &["Div|Mul", "Erf", "Add", "Mul", "Mul?"]),
-    ("gelu", &["Mul", "Div|Mul", "Erf", "Add", "Mul"]),
-    ("gelu-tanh", &["Pow|Mul", "Mul?", "Mul", "Add", "Mul", "Tanh", "Add", "Mul", "Mul?"]),
-    ("gelu-tanh", &["Mul", "Pow", "Mul", "Add", "Mul", "Tanh", "Add", "Mul"]),
-    ("layer-norm", &["ReduceMean", "Sub", "Cast?", "Pow|Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul?", "Add?"]),
-    ("rms-norm", &["Cast?", "Pow|Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul?", "Cast?", "Mul?"]),
-    ("rms-norm", &["Pow|Mul", "ReduceMean", "Add", "Sqrt", "Reciprocal", "Mul", "Mul?"]),
-    ("softmax", &["ReduceMax", "Sub", "Exp", "ReduceSum", "Div"]),
-    ("softmax", &["Exp", "ReduceSum", "Div"]),
-    ("rotary", &["Mul", "Slice", "Slice", "Neg", "Concat", "Mul", "Add"]),
-    ("rotary", &["Slice", "Slice", "Neg", "Concat", "Mul", "Mul", "Add"]),
-    ("rotary", &["Mul", "Split", "Neg", "Concat", "Mul", "Add"]),
-];
-
-/// The kind of a region with these operators.
-pub(super) fn region_kind(operators: &[&str]) -> Option<&'static str> {
-    REGIONS.iter().find(|(_, pattern)| fits(pattern, operators)).map(|&(kind, _)| kind)
+/// A decomposed pattern: what it computes, and its operators in graph order.
+struct Decomposition {
+    kind: &'static str,
+    /// Whether a product in it takes the tensor that its first operator reads, as
+    /// gated activations do: `x * sigmoid(x)`.
+    gated: bool,
+    /// `|` separates alternatives, `?` marks an operator that may be missing.
+    operators: &'static [&'static str],
 }
 
-fn fits(pattern: &[&str], operators: &[&str]) -> bool {
-    let Some((&expected, pattern_rest)) = pattern.split_first() else { return operators.is_empty() };
+const fn gated(kind: &'static str, operators: &'static [&'static str]) -> Decomposition {
+    Decomposition { kind, gated: true, operators }
+}
+
+const fn plain(kind: &'static str, operators: &'static [&'static str]) -> Decomposition {
+    Decomposition { kind, gated: false, operators }
+}
+
+/// As exporters write them; reshapes and casts between are skipped.
+const DECOMPOSITIONS: &[Decomposition] = &[
+    gated("silu", &["Sigmoid", "Mul"]),
+    gated("hard-swish", &["HardSigmoid", "Mul"]),
+    gated("hard-swish", &["Add", "Clip|Relu", "Min?", "Mul|Div", "Mul|Div"]),
+    gated("mish", &["Softplus", "Tanh", "Mul"]),
+    gated("gelu", &["Div|Mul", "Erf", "Add", "Mul", "Mul?"]),
+    gated("gelu", &["Mul", "Div|Mul", "Erf", "Add", "Mul"]),
+    gated("gelu-tanh", &["Mul?", "Pow|Mul", "Mul?", "Mul", "Add", "Mul", "Tanh", "Add", "Mul", "Mul?"]),
+    gated("gelu-tanh", &["Pow|Mul", "Mul?", "Mul", "Add", "Mul", "Tanh", "Mul", "Add", "Mul"]),
+    gated("gelu-tanh", &["Pow|Mul", "Mul?", "Mul", "Add", "Mul", "Mul", "Tanh", "Add", "Mul"]),
+    plain("layer-norm", &["ReduceMean", "Sub", "Pow|Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul?", "Add?"]),
+    plain("rms-norm", &["Pow|Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul?"]),
+    plain("rms-norm", &["Pow|Mul", "ReduceMean", "Add", "Sqrt", "Reciprocal|Div", "Mul", "Mul?"]),
+    plain("softmax", &["ReduceMax", "Sub", "Exp", "ReduceSum", "Div"]),
+    plain("softmax", &["Exp", "ReduceSum", "Div"]),
+    plain("rotary", &["Mul", "Slice", "Slice", "Neg", "Concat", "Mul", "Add"]),
+    plain("rotary", &["Slice", "Slice", "Neg", "Concat", "Mul", "Mul", "Add"]),
+    plain("rotary", &["Split?", "Mul", "Split?", "Neg", "Concat", "Mul", "Add"]),
+];
+
+/// How many of `operators`, from the first, a pattern covers; the longest way it fits.
+fn fit(pattern: &[&str], operators: &[&str]) -> Option<usize> {
+    let Some((&expected, pattern_rest)) = pattern.split_first() else { return Some(0) };
     let (alternatives, optional) = match expected.strip_suffix('?') {
         Some(alternatives) => (alternatives, true),
         None => (expected, false),
     };
-    let taken = operators.split_first().is_some_and(|(&operator, rest)| {
-        alternatives.split('|').any(|alternative| alternative == operator) && fits(pattern_rest, rest)
-    });
-    taken || (optional && fits(pattern_rest, operators))
+    let taken = operators
+        .split_first()
+        .filter(|(operator, _)| alternatives.split('|').any(|alternative| alternative == **operator))
+        .and_then(|(_, rest)| fit(pattern_rest, rest))
+        .map(|length| length + 1);
+    let skipped = if optional { fit(pattern_rest, operators) } else { None };
+    taken.max(skipped)
+}
+
+/// The pattern that starts with the first of `nodes`, and how many nodes it has.
+fn decomposition(graph: &Graph, nodes: &[NodeId]) -> Option<(&'static str, usize)> {
+    let operators: Vec<&str> = nodes.iter().map(|&id| graph.node(id).operator()).collect();
+    DECOMPOSITIONS
+        .iter()
+        .filter_map(|known| {
+            let length = fit(known.operators, &operators)?;
+            (!known.gated || is_gated(graph, nodes.get(..length)?)).then_some((known.kind, length))
+        })
+        .max_by_key(|&(_, length)| length)
+}
+
+fn is_gated(graph: &Graph, nodes: &[NodeId]) -> bool {
+    let Some((&first, rest)) = nodes.split_first() else { return false };
+    let inputs: Vec<TensorId> =
+        graph.node(first).reads().filter(|&tensor| !graph.is_initializer(tensor)).collect();
+    rest.iter().any(|&id| {
+        let node = graph.node(id);
+        matches!(node.operator(), "Mul" | "Div") && node.reads().any(|tensor| inputs.contains(&tensor))
+    })
 }
 
 /// The kind of a layer: the patterns and operators that do something in it, each
-/// once, in order, joined by `-`. `labels` has the pattern of each node in one.
+/// once, in order, joined by `-`. `in_attention` says of each node of the graph
+/// whether it is part of one.
 pub(super) fn layer_kind(
     graph: &Graph,
     roles: &Roles<'_>,
     nodes: &[NodeId],
-    labels: &[Option<&'static str>],
+    in_attention: &[bool],
 ) -> String {
     let working: Vec<NodeId> = nodes.iter().copied().filter(|&id| !roles.role(id).is_weak()).collect();
+    let telling: Vec<NodeId> =
+        working.iter().copied().filter(|&id| !RESHAPES.contains(&graph.node(id).operator())).collect();
     let mut tags: Vec<String> = Vec::new();
-    for &id in &working {
-        let tag = match labels[id.0 as usize] {
-            Some(label) => Some(label.to_owned()),
-            None => tag(graph, roles, id, &tags),
+    let mut rest = telling.as_slice();
+    while let Some((&id, after)) = rest.split_first() {
+        let (tag, next) = if in_attention[id.0 as usize] {
+            (Some("attention".to_owned()), after)
+        } else if let Some((kind, length)) = decomposition(graph, rest) {
+            (Some(kind.to_owned()), rest.get(length..).unwrap_or_default())
+        } else {
+            (tag(graph, roles, id, &tags), after)
         };
+        rest = next;
         if let Some(tag) = tag.filter(|tag| !tags.contains(tag)) {
             tags.push(tag);
         }
     }
     let only_glue = tags.iter().all(|tag| matches!(tag.as_str(), "elementwise" | "activation"));
-    match (working.as_slice(), only_glue) {
-        (&[alone], true) => graph.node(alone).operator().to_lowercase(),
-        (&[first, ..], true) if tags.is_empty() => graph.node(first).operator().to_lowercase(),
-        (&[], _) => "constant".to_owned(),
+    match (telling.as_slice(), working.first()) {
+        (_, None) => "constant".to_owned(),
+        (&[alone], _) if only_glue => graph.node(alone).operator().to_lowercase(),
+        (_, Some(&first)) if tags.is_empty() => graph.node(first).operator().to_lowercase(),
         _ => tags.join("-"),
     }
 }
@@ -90,7 +136,7 @@ fn tag(graph: &Graph, roles: &Roles<'_>, id: NodeId, before: &[String]) -> Optio
         _ if is_activation(node) => "activation",
         _ if is_elementwise(node) => "elementwise",
         operator => {
-            let heavy = roles.role(id) == super::roles::Role::Heavy;
+            let heavy = roles.role(id) == Role::Heavy;
             return heavy.then(|| operator.to_lowercase());
         }
     };

@@ -16,19 +16,12 @@ const LONGEST_SCALE: usize = 8;
 /// (SiLU, GELU, hard swish), normalisations (layer norm, RMS norm), softmax and
 /// rotary embeddings are, whatever an exporter made of them: inside of one, a cut
 /// crosses more tensors than before and after it.
-pub(super) fn merge_regions(partition: &mut Partition<'_>) -> Vec<Vec<NodeId>> {
-    let mut found = Vec::new();
-    let graph = partition.graph;
-    for index in 0..graph.tensors().len() {
+pub(super) fn merge_regions(partition: &mut Partition<'_>) {
+    for index in 0..partition.graph.tensors().len() {
         let Some(region) = region_from(partition, TensorId(index as u32)) else { continue };
-        let mut groups: Vec<usize> = region.iter().map(|&node| partition.group_of(node)).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        if groups.len() > 1 && partition.merge(&groups) {
-            found.push(region);
-        }
+        let groups: Vec<usize> = region.iter().map(|&node| partition.group_of(node)).collect();
+        partition.merge(&groups);
     }
-    found
 }
 
 /// The nodes from the readers of `start` to the first node where they all meet.
@@ -61,8 +54,8 @@ fn region_from(partition: &Partition<'_>, start: TensorId) -> Option<Vec<NodeId>
 }
 
 /// The two products around each softmax, with scale, mask and reshapes between
-/// and before them.
-pub(super) fn merge_attention(partition: &mut Partition<'_>) -> Vec<Vec<NodeId>> {
+/// and before them; gives the nodes between the products, both included.
+pub(super) fn merge_attention(partition: &mut Partition<'_>) -> Vec<NodeId> {
     let mut found = Vec::new();
     for node in partition.graph.node_ids() {
         if !matches!(partition.graph.node(node).operator(), "Softmax" | "LogSoftmax") {
@@ -80,7 +73,7 @@ pub(super) fn merge_attention(partition: &mut Partition<'_>) -> Vec<Vec<NodeId>>
             groups.iter().flat_map(|&group| partition.members(group).iter().copied()).collect();
         if partition.merge(&groups) {
             absorb_reshapes(partition, node);
-            found.push(nodes);
+            found.extend(nodes);
         }
     }
     found
@@ -177,9 +170,19 @@ fn total(partition: &Partition<'_>, tensors: impl IntoIterator<Item = TensorId>)
     tensors.into_iter().map(|tensor| partition.roles.size(tensor)).sum()
 }
 
+/// Activations that leave a group for others; what only the caller reads crosses
+/// no border that matters.
+fn leaving_for_others(partition: &Partition<'_>, group: usize) -> Vec<TensorId> {
+    let read_outside = |&tensor: &TensorId| {
+        partition.roles.strong_consumers(tensor).any(|node| partition.group_of(node) != group)
+    };
+    partition.leaving(group).filter(read_outside).collect()
+}
+
 fn join_before(partition: &mut Partition<'_>, group: usize) -> bool {
     let ending = partition.ending(group);
-    if total(partition, partition.leaving(group)) > total(partition, ending.iter().copied()) {
+    let leaving = leaving_for_others(partition, group);
+    if total(partition, leaving.iter().copied()) > total(partition, ending.iter().copied()) {
         return false;
     }
     let mut producers: Vec<usize> = ending
@@ -189,6 +192,10 @@ fn join_before(partition: &mut Partition<'_>, group: usize) -> bool {
         .collect();
     producers.sort_unstable();
     producers.dedup();
+    if producers.is_empty() && leaving.is_empty() {
+        // Only the caller reads it: beside what it was made from.
+        producers = partition.strong_predecessors(group);
+    }
     if producers.len() > 1 && concatenates(partition, group) {
         // The branches that it brings together stay apart from each other.
         return false;
@@ -200,12 +207,9 @@ fn join_before(partition: &mut Partition<'_>, group: usize) -> bool {
 
 fn join_after(partition: &mut Partition<'_>, group: usize) -> bool {
     let &[successor] = partition.strong_successors(group).as_slice() else { return false };
-    if partition.leaving(group).any(|tensor| partition.roles.is_given(tensor)) {
-        return false;
-    }
     let ending = partition.ending(group);
-    total(partition, ending) <= total(partition, partition.leaving(group))
-        && partition.merge(&[group, successor])
+    let leaving = leaving_for_others(partition, group);
+    total(partition, ending) <= total(partition, leaving) && partition.merge(&[group, successor])
 }
 
 fn concatenates(partition: &Partition<'_>, group: usize) -> bool {

@@ -190,16 +190,18 @@ impl<'g> Roles<'g> {
         if node.operator() == "Concat" {
             return reads.iter().map(|&tensor| self.size(tensor)).sum();
         }
-        // Of several inputs, those that end here stand for the output: the others
-        // may come from far, where sizes were counted from another start.
-        let ending = |&&tensor: &&TensorId| self.strong_consumers(tensor).count() == 1;
-        let largest = reads
-            .iter()
-            .filter(ending)
-            .map(|&tensor| self.size(tensor))
-            .max()
-            .or_else(|| reads.iter().map(|&tensor| self.size(tensor)).max())
-            .unwrap_or(UNIT);
+        // Of several inputs, those computed that end here stand for the output: the
+        // others may come from far, where sizes were counted from another start.
+        let largest_of = |wanted: &dyn Fn(TensorId) -> bool| {
+            let wanted = reads.iter().copied().filter(|&tensor| wanted(tensor));
+            wanted.map(|tensor| self.size(tensor)).max()
+        };
+        let largest = largest_of(&|tensor| {
+            self.graph.producer(tensor).is_some() && self.strong_consumers(tensor).count() == 1
+        })
+        .or_else(|| largest_of(&|tensor| self.strong_consumers(tensor).count() == 1))
+        .or_else(|| largest_of(&|_| true))
+        .unwrap_or(UNIT);
         match growth(node) {
             _ if node.operator() == "Split" => largest / (node.writes().count() as u64).max(1),
             Growth::Same => largest,
