@@ -1,0 +1,3 @@
+//! What the `tranche` command is made of.
+
+pub mod tensor_files;
