@@ -1,5 +1,5 @@
 use crate::{EngineError, OutputBuffer};
-use tranche_schema::{TensorSpec, TensorView};
+use tranche_schema::{ElementType, TensorSpec, TensorView};
 
 /// Checks that an input is what the session was loaded for.
 pub(crate) fn check_input(spec: &TensorSpec, view: &TensorView<'_>) -> Result<(), EngineError> {
@@ -10,7 +10,14 @@ pub(crate) fn check_input(spec: &TensorSpec, view: &TensorView<'_>) -> Result<()
             spec.element_type, spec.shape, view.element_type, view.shape
         ));
     }
-    view.check().or_else(|error| wrong(error.to_string()))
+    if let Err(error) = view.check() {
+        return wrong(error.to_string());
+    }
+    // Any other byte is no boolean to the languages that engines are written in.
+    if spec.element_type == ElementType::Bool && view.data.iter().any(|&byte| byte > 1) {
+        return wrong("a boolean is neither 0 nor 1".to_owned());
+    }
+    Ok(())
 }
 
 /// Puts an output where the caller wants it.
@@ -37,7 +44,7 @@ fn check_buffer(
     engine: &'static str,
     name: &str,
     value: &TensorView<'_>,
-    element_type: tranche_schema::ElementType,
+    element_type: ElementType,
     shape: &[u64],
     length: usize,
 ) -> Result<(), EngineError> {

@@ -11,7 +11,7 @@ use model::{Loaded, first_words};
 use profile::Profiler;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tract_onnx::prelude::{RunOptions, TVec, TValue, TractResult, TypedModel, TypedSimplePlan, multithread::Executor};
+use tract_onnx::prelude::{RunOptions, SymbolValues, TVec, TValue, TractResult, TypedModel, TypedSimplePlan, multithread::Executor};
 use tranche_schema::{TensorSpec, TensorView};
 
 pub(crate) const NAME: &str = "tract";
@@ -112,25 +112,43 @@ impl TractSession {
     }
 }
 
+/// What a run made, and the dimensions that it found on the way: a tensor that tract
+/// knows as an expression of them is not computed by any node.
+struct Results {
+    values: TVec<TValue>,
+    symbols: SymbolValues,
+}
+
+impl TractSession {
+    fn compute(&self, inputs: &[TensorView<'_>]) -> Result<Results, EngineError> {
+        let values = self.values(inputs)?;
+        // A state of its own for each run: nothing that an operator keeps (random
+        // generators, loop states) passes from one run to the next.
+        in_tract(|| {
+            let mut state = self.plan.spawn()?;
+            state.set_inputs(values)?;
+            state.exec()?;
+            Ok(Results { values: state.outputs()?, symbols: state.turn_state.resolved_symbols.clone() })
+        })
+    }
+}
+
 impl Session for TractSession {
     fn run(
         &mut self,
         inputs: &[TensorView<'_>],
         outputs: &mut [OutputBuffer<'_>],
     ) -> Result<(), EngineError> {
-        let values = self.values(inputs)?;
-        // A state of its own for each run: nothing that an operator keeps (random
-        // generators, loop states) passes from one run to the next.
-        let results = in_tract(|| self.plan.spawn()?.run(values))?;
-        if outputs.len() != results.len() {
+        let results = self.compute(inputs)?;
+        if outputs.len() != results.values.len() {
             return Err(run_error(format!(
                 "{} output buffers were given for {} outputs",
                 outputs.len(),
-                results.len()
+                results.values.len()
             )));
         }
-        for ((name, value), buffer) in self.output_names.iter().zip(&results).zip(outputs) {
-            let packed = in_tract(|| tensor::Packed::new(value))?;
+        for ((name, value), buffer) in self.output_names.iter().zip(&results.values).zip(outputs) {
+            let packed = in_tract(|| tensor::Packed::new(value, &results.symbols))?;
             store(NAME, name, packed.view(), buffer)?;
         }
         Ok(())

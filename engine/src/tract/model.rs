@@ -1,7 +1,7 @@
 use super::tensor::{from_datum, to_datum};
 use super::{NAME, TractSession, in_tract_load};
 use crate::node_names::unique_node_names;
-use crate::{EngineError, LoadOptions, OutputBuffer, Session};
+use crate::{EngineError, LoadOptions};
 use std::collections::HashMap;
 use std::path::Path;
 use tract_onnx::prelude::{
@@ -202,15 +202,14 @@ pub(super) fn run_for_specs(
     if tensors.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut session = TractSession::load(path, inputs, tensors, &LoadOptions::default())?;
-    let mut outputs: Vec<OutputBuffer<'_>> = tensors.iter().map(|_| OutputBuffer::Engine(None)).collect();
-    session.run(values, &mut outputs)?;
-    let found = tensors.iter().zip(outputs).filter_map(|(name, output)| {
-        let OutputBuffer::Engine(Some(tensor)) = output else { return None };
-        let (element_type, shape) = (tensor.element_type(), tensor.shape().to_vec());
+    let session = TractSession::load(path, inputs, tensors, &LoadOptions::default())?;
+    let found = session.compute(values)?.values;
+    let specs = tensors.iter().zip(found).filter_map(|(name, value)| {
+        let element_type = from_datum(value.datum_type())?;
+        let shape = value.shape().iter().map(|&extent| extent as u64).collect();
         Some((name.clone(), TensorSpec { name: name.clone(), element_type, shape }))
     });
-    Ok(found.collect())
+    Ok(specs.collect())
 }
 
 /// tract's chain of reasons, outermost first, without the dumps of whole nodes that

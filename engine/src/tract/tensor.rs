@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use tract_onnx::prelude::{DatumType, IntoTValue, TValue, Tensor as TractTensor, TractResult, tract_ndarray::ArrayD};
+use tract_onnx::prelude::{DatumType, IntoTValue, SymbolValues, TDim, TValue, Tensor as TractTensor, TractResult, tract_ndarray::ArrayD};
 use tract_onnx::tract_core::internal::{bail, format_err};
 use tranche_schema::{ElementType, TensorView};
 
@@ -84,13 +84,15 @@ pub(super) struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    pub(super) fn new(tensor: &'a TractTensor) -> TractResult<Self> {
+    pub(super) fn new(tensor: &'a TractTensor, symbols: &SymbolValues) -> TractResult<Self> {
         let element_type = from_datum(tensor.datum_type())
             .ok_or_else(|| format_err!("an output is of tract's own type {:?}", tensor.datum_type()))?;
         let data = match tensor.datum_type() {
             DatumType::TDim => {
-                let numbers = tensor.cast_to::<i64>()?;
-                Cow::Owned(numbers.try_as_plain_ram()?.as_bytes().to_vec())
+                let dims = tensor.try_as_plain_ram()?;
+                let values = dims.as_slice::<TDim>()?.iter().map(|dim| dim.eval(symbols).to_i64());
+                let values = values.collect::<Result<Vec<i64>, _>>()?;
+                Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect())
             }
             DatumType::String => {
                 let mut data = Vec::new();
