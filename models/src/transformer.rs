@@ -329,3 +329,151 @@ fn present_outputs(builder: &Builder, layer: usize, present: [&Value; 2], heads:
     builder.output(key, &format!("present_key.{layer}"), &shape);
     builder.output(value, &format!("present_value.{layer}"), &shape);
 }
+
+/// Sizes of a Llama-like decoder.
+pub(crate) struct Llama {
+    pub(crate) width: i64,
+    pub(crate) heads: i64,
+    /// Heads of keys and values, each shared by `heads / key_heads` query heads.
+    pub(crate) key_heads: i64,
+    pub(crate) layers: usize,
+    /// Base of the wavelengths of the rotary embedding.
+    pub(crate) rope_base: f64,
+    pub(crate) epsilon: f64,
+}
+
+/// Positions that the rotary tables hold.
+const ROPE_POSITIONS: u32 = 2048;
+
+/// A decoder in the making. Weights are called as in GGUF files.
+struct Decoder<'a> {
+    builder: &'a Builder,
+    weights: &'a TrainedWeights,
+    sizes: &'a Llama,
+    head_width: i64,
+    cosine: Value,
+    sine: Value,
+    mask: Value,
+}
+
+/// A decoder with rotary positions (arXiv 2104.09864), grouped queries, RMS
+/// normalisation and SwiGLU; past keys and values in and present ones out.
+pub(crate) fn llama(name: &str, sizes: &Llama, weights: &TrainedWeights) -> Result<Model, ModelsError> {
+    let builder = Builder::new(name);
+    let head_width = sizes.width / sizes.heads;
+    let ids = builder.input("input_ids", ElementType::Int64, "N,S");
+    let past = past_inputs(&builder, sizes.layers, sizes.key_heads, head_width);
+    let words = gguf_constant(&builder, weights, "token_embd", Orientation::AsStored)?;
+    let length = builder.extent(&ids, 1);
+    let past_length = past_length(&builder, &past);
+    let mask = causal_mask(&builder, &length, &past_length);
+    let mut x = builder.gather(&words, &ids);
+    let positions = positions(&builder, &length, &past_length);
+    let [cosine, sine] =
+        [("rope_cos", f64::cos as fn(f64) -> f64), ("rope_sin", f64::sin)].map(|(name, wave)| {
+            builder.gather(&rope_table(&builder, name, head_width, sizes.rope_base, wave), &positions)
+        });
+    let decoder = Decoder { builder: &builder, weights, sizes, head_width, cosine, sine, mask };
+    for (layer, past) in past.iter().enumerate() {
+        x = decoder.block(&x, layer, past)?;
+    }
+    let x = decoder.normalization(&x, "output_norm")?;
+    let logits = builder.matrix_multiply(&x, &builder.transpose(&words, &[1, 0]));
+    let vocabulary = weights.get("token_embd.weight")?.shape.first().copied().unwrap_or(0);
+    builder.output(&logits, "logits", &format!("N,S,{vocabulary}"));
+    builder.last_output_first();
+    Ok(builder.finish())
+}
+
+/// The weight `name`.weight of the file, called `name` in the graph.
+fn gguf_constant(
+    builder: &Builder,
+    weights: &TrainedWeights,
+    name: &str,
+    orientation: Orientation,
+) -> Result<Value, ModelsError> {
+    weights.constant_as(builder, &format!("{name}.weight"), name, orientation)
+}
+
+/// `wave` of the angle of every position and element of a head.
+#[expect(clippy::cast_possible_truncation, reason = "tables are single precision")]
+#[expect(clippy::cast_precision_loss, reason = "a head is narrow")]
+fn rope_table(builder: &Builder, name: &str, head_width: i64, base: f64, wave: fn(f64) -> f64) -> Value {
+    let frequency = |index: i64| (1.0 / base.powf((2 * index) as f64 / head_width as f64)) as f32;
+    let mut angles = (0..ROPE_POSITIONS).flat_map(|position| {
+        let half = (0..head_width / 2).map(frequency);
+        half.clone().chain(half).map(move |frequency| (f64::from(position) * f64::from(frequency)) as f32)
+    });
+    let shape = [i64::from(ROPE_POSITIONS), head_width];
+    builder.reals(&shape, name, || wave(f64::from(angles.next().unwrap_or_default())) as f32)
+}
+
+impl Decoder<'_> {
+    fn block(&self, x: &Value, layer: usize, past: &[Value; 2]) -> Result<Value, ModelsError> {
+        let Self { builder, sizes, head_width, .. } = self;
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        let heads = |y: &Value, part: &str, heads: i64| {
+            let projected = self.projection(y, &name(part))?;
+            Ok::<_, ModelsError>(split_heads(builder, &projected, heads, *head_width))
+        };
+
+        let y = self.normalization(x, &name("attn_norm"))?;
+        let query = self.rotate(&heads(&y, "attn_q", sizes.heads)?);
+        let key = self.rotate(&heads(&y, "attn_k", sizes.key_heads)?);
+        let value = heads(&y, "attn_v", sizes.key_heads)?;
+        let [key, value] = extend_past(builder, past, [&key, &value]);
+        present_outputs(builder, layer, [&key, &value], sizes.key_heads, *head_width);
+        let [key, value] = [key, value].map(|heads| self.repeat_heads(&heads));
+        let key = builder.transpose(&key, &[0, 1, 3, 2]);
+        let attended = attention(builder, &query, &key, &value, Some(&self.mask), *head_width);
+        let merged = merge_heads(builder, &attended, sizes.width);
+        let x = builder.add(x, &self.projection(&merged, &name("attn_output"))?);
+
+        let y = self.normalization(&x, &name("ffn_norm"))?;
+        let gate = builder.activate(self.projection(&y, &name("ffn_gate"))?, Activation::Silu);
+        let gated = builder.multiply(&gate, &self.projection(&y, &name("ffn_up"))?);
+        Ok(builder.add(&x, &self.projection(&gated, &name("ffn_down"))?))
+    }
+
+    fn projection(&self, x: &Value, name: &str) -> Result<Value, ModelsError> {
+        let weight = gguf_constant(self.builder, self.weights, name, Orientation::Transposed)?;
+        Ok(self.builder.matrix_multiply(x, &weight))
+    }
+
+    /// x / √(mean(x²) + ε) · weight
+    fn normalization(&self, x: &Value, name: &str) -> Result<Value, ModelsError> {
+        let builder = self.builder;
+        let square = builder.multiply(x, x);
+        let axis = builder.integers(&[-1]);
+        let mean = builder.node("ReduceMean", &[&square, &axis], &[("keepdims", Attribute::Integer(1))]);
+        let mean = builder.add(&mean, &builder.real(self.sizes.epsilon));
+        let normalized = builder.divide(x, &builder.node("Sqrt", &[&mean], &[]));
+        let weight = gguf_constant(builder, self.weights, name, Orientation::AsStored)?;
+        Ok(builder.multiply(&normalized, &weight))
+    }
+
+    /// Rotates each pair of elements of the two halves of a head by its position's angle.
+    fn rotate(&self, x: &Value) -> Value {
+        let builder = self.builder;
+        let [first, second] = builder.split(x, 3);
+        let kept = builder.multiply(x, &self.cosine);
+        let turned = builder.concat(&[&builder.node("Neg", &[&second], &[]), &first], 3);
+        builder.add(&kept, &builder.multiply(&turned, &self.sine))
+    }
+
+    /// One head of keys or values for every head of queries.
+    fn repeat_heads(&self, x: &Value) -> Value {
+        let Self { builder, sizes, .. } = self;
+        let slice = |shape: &Value, start: i64, end: i64| {
+            let (start, end) = (builder.integers(&[start]), builder.integers(&[end]));
+            builder.node("Slice", &[shape, &start, &end], &[])
+        };
+        let unsqueezed = builder.unsqueeze(x, &[2]);
+        let repeats = builder.integers(&[1, 1, sizes.heads / sizes.key_heads, 1, 1]);
+        let expanded = builder.node("Expand", &[&unsqueezed, &repeats], &[]);
+        let shape = builder.node("Shape", &[x], &[]);
+        let (batch, rest) = (slice(&shape, 0, 1), slice(&shape, 2, 4));
+        let shape = builder.concat(&[&batch, &builder.integers(&[sizes.heads]), &rest], 0);
+        builder.node("Reshape", &[&expanded, &shape], &[])
+    }
+}

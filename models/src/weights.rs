@@ -12,11 +12,28 @@ pub(crate) enum Orientation {
     Transposed,
 }
 
-/// A tensor of single-precision reals.
+/// A tensor of single-precision reals, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TrainedTensor {
     pub(crate) shape: Vec<usize>,
     pub(crate) values: Vec<f32>,
+}
+
+impl TrainedTensor {
+    /// Stores the tensor in the graph.
+    pub(crate) fn constant(&self, builder: &Builder, name: &str, orientation: Orientation) -> Value {
+        let store = |shape: &[usize], data| {
+            let extents: Vec<_> =
+                shape.iter().map(|&extent| i64::try_from(extent).unwrap_or(i64::MAX)).collect();
+            builder.constant(ElementType::Float32, &extents, data, Some(name.to_owned()))
+        };
+        match (orientation, self.shape.as_slice()) {
+            (Orientation::Transposed, &[rows, columns]) => {
+                store(&[columns, rows], transposed(&self.values, rows, columns))
+            }
+            (_, shape) => store(shape, bytes_of(&self.values)),
+        }
+    }
 }
 
 /// Trained weights by the name they were published under.
@@ -26,7 +43,7 @@ pub(crate) struct TrainedWeights {
 }
 
 impl TrainedWeights {
-    /// From the bytes of a safetensors file of single-precision tensors.
+    /// From the bytes of a safetensors file; tensors that are not single precision are left out.
     pub(crate) fn from_safetensors(bytes: &[u8]) -> Result<Self, ModelsError> {
         let file = safetensors::SafeTensors::deserialize(bytes)
             .map_err(|error| ModelsError::Weights(error.to_string()))?;
@@ -35,7 +52,7 @@ impl TrainedWeights {
             if view.dtype() != safetensors::Dtype::F32 {
                 continue;
             }
-            let (chunks, _) = view.data().as_chunks::<4>();
+            let (chunks, _) = view.data().as_chunks();
             let values = chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
             tensors.insert(name, TrainedTensor { shape: view.shape().to_vec(), values });
         }
@@ -54,27 +71,19 @@ impl TrainedWeights {
         name: &str,
         orientation: Orientation,
     ) -> Result<Value, ModelsError> {
-        let tensor = self.get(name)?;
-        Ok(match (orientation, tensor.shape.as_slice()) {
-            (Orientation::Transposed, &[rows, columns]) => {
-                let data = transposed(&tensor.values, rows, columns);
-                builder.constant(
-                    ElementType::Float32,
-                    &extents(&[columns, rows]),
-                    data,
-                    Some(name.to_owned()),
-                )
-            }
-            (_, shape) => {
-                let data = bytes_of(&tensor.values);
-                builder.constant(ElementType::Float32, &extents(shape), data, Some(name.to_owned()))
-            }
-        })
+        self.constant_as(builder, name, name, orientation)
     }
-}
 
-fn extents(shape: &[usize]) -> Vec<i64> {
-    shape.iter().map(|&extent| i64::try_from(extent).unwrap_or(i64::MAX)).collect()
+    /// The tensor of this name, stored in the graph under another one.
+    pub(crate) fn constant_as(
+        &self,
+        builder: &Builder,
+        name: &str,
+        stored_name: &str,
+        orientation: Orientation,
+    ) -> Result<Value, ModelsError> {
+        Ok(self.get(name)?.constant(builder, stored_name, orientation))
+    }
 }
 
 /// Row-major [rows, columns] to row-major [columns, rows].

@@ -1,7 +1,7 @@
 //! The classic architectures, with seeded weights and the inputs they make sense with.
 
+use crate::inputs::{InputFill, InputHint, decoder, sentence};
 use crate::{ModelsError, cnn, gnn, rnn, transformer};
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use tranche_graph::Model;
 
@@ -31,36 +31,6 @@ impl Category {
     }
 }
 
-/// What an input is filled with, so that the answer is not degenerate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputFill {
-    /// Reals, uniform in [0, 1).
-    Uniform,
-    /// Whole numbers, uniform in 0 … bound−1.
-    Below(u64),
-    /// Ones.
-    Ones,
-    /// Zeros.
-    Zeros,
-}
-
-/// An input with a shape and contents that make sense for the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InputHint {
-    /// Name of the graph input.
-    pub name: String,
-    /// Every extent, symbols bound.
-    pub shape: Vec<u64>,
-    /// What to fill it with.
-    pub fill: InputFill,
-}
-
-impl InputHint {
-    pub(crate) fn new(name: impl Into<String>, shape: &[u64], fill: InputFill) -> Self {
-        Self { name: name.into(), shape: shape.to_vec(), fill }
-    }
-}
-
 /// A classic architecture that [`build`] writes with seeded weights.
 #[derive(Clone, Debug)]
 pub struct ZooModel {
@@ -80,18 +50,6 @@ impl ZooModel {
     /// None in practice: only trained weights can be missing.
     pub fn build(&self) -> Result<Model, ModelsError> {
         (self.build)()
-    }
-
-    /// Shape of every input, by name.
-    #[must_use]
-    pub fn binding(&self) -> BTreeMap<String, Vec<u64>> {
-        self.inputs.iter().map(|input| (input.name.clone(), input.shape.clone())).collect()
-    }
-
-    /// What to fill every input with, by name.
-    #[must_use]
-    pub fn fills(&self) -> BTreeMap<String, InputFill> {
-        self.inputs.iter().map(|input| (input.name.clone(), input.fill)).collect()
     }
 }
 
@@ -126,28 +84,6 @@ fn words() -> Vec<InputHint> {
 
 fn frames() -> Vec<InputHint> {
     vec![InputHint::new("frames", &[1, 10, 1, 64, 64], InputFill::Uniform)]
-}
-
-/// Inputs of BERT and its kin for one sentence of 128 tokens.
-pub(crate) fn sentence() -> Vec<InputHint> {
-    let vocabulary = transformer::BERT_VOCABULARY.unsigned_abs();
-    vec![
-        InputHint::new("input_ids", &[1, 128], InputFill::Below(vocabulary)),
-        InputHint::new("attention_mask", &[1, 128], InputFill::Ones),
-        InputHint::new("token_type_ids", &[1, 128], InputFill::Below(2)),
-    ]
-}
-
-/// Inputs of a decoder for one prompt without a past.
-pub(crate) fn decoder(vocabulary: u64, layers: usize, heads: u64, head_width: u64) -> Vec<InputHint> {
-    let mut inputs = vec![InputHint::new("input_ids", &[1, 64], InputFill::Below(vocabulary))];
-    for layer in 0..layers {
-        for kind in ["key", "value"] {
-            let name = format!("past_{kind}.{layer}");
-            inputs.push(InputHint::new(name, &[1, heads, 0, head_width], InputFill::Uniform));
-        }
-    }
-    inputs
 }
 
 fn prompt() -> Vec<InputHint> {

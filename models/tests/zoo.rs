@@ -4,7 +4,7 @@ use prost::Message as _;
 use std::collections::BTreeSet;
 use tranche_graph::Model;
 use tranche_graph::onnx::GraphProto;
-use tranche_models::{InputFill, build, find, zoo};
+use tranche_models::{InputFill, build, default_binding, default_fills, find, integer_bounds, zoo};
 use tranche_schema::Digest;
 
 struct Facts {
@@ -75,7 +75,10 @@ fn an_unknown_name_lists_the_known_ones() {
 
 #[test]
 fn masks_are_ones_and_words_are_in_the_vocabulary() {
-    let bert = find("bert_base").unwrap();
-    assert_eq!(bert.fills()["attention_mask"], InputFill::Ones);
-    assert_eq!(bert.fills()["input_ids"], InputFill::Below(30_522));
+    assert_eq!(default_fills("bert_base").unwrap()["attention_mask"], InputFill::Ones);
+    assert_eq!(integer_bounds("bert_base").unwrap()["input_ids"], 30_522);
+    assert_eq!(
+        integer_bounds("gat_cora").unwrap()["edge_index"],
+        default_binding("gat_cora").unwrap()["x"][0]
+    );
 }
