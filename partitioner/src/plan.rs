@@ -73,6 +73,9 @@ fn check_constraints(
         return fail(format!("it has {} slices, max-slices is {most}", path.len()));
     }
     for (index, segment) in segments(costs, path).iter().enumerate() {
+        if segment.outputs == 0 {
+            return fail(format!("nobody reads what slice-{index} computes"));
+        }
         if !bounds.admits(segment) {
             let most = bounds.memory.unwrap_or_default();
             return fail(format!("slice-{index} needs {}, max-memory is {most}", segment.memory));
