@@ -230,6 +230,11 @@ fn priced(costs: &Costs<'_>, mut plan: Plan) -> Plan {
         unsplit_latency_ms: Millis(unsplit(|whole| whole.latency.0)),
         unsplit_memory_bytes: whole.as_ref().map(|whole| whole.memory).unwrap_or_default(),
     };
+    if plan.slices.len() == 1 {
+        // The same sums in another order would differ in the last digit.
+        plan.prediction.unsplit_memory_time = plan.prediction.memory_time;
+        plan.prediction.unsplit_latency_ms = plan.prediction.latency_ms;
+    }
     plan
 }
 
