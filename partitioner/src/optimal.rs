@@ -51,9 +51,10 @@ impl Bounds {
         Self { least: 1, most: None, ..self }
     }
 
-    /// Whether a segment keeps within the memory bound.
+    /// Whether a segment can be a slice: it keeps within the memory bound, and
+    /// somebody reads what it computes (an ONNX model without outputs is invalid).
     pub(crate) fn admits(&self, segment: &Segment) -> bool {
-        self.memory.is_none_or(|most| segment.memory <= most)
+        segment.outputs > 0 && self.memory.is_none_or(|most| segment.memory <= most)
     }
 
     /// States of the slice count: exact up to the upper bound, or saturating at

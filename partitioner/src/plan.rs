@@ -73,6 +73,9 @@ fn check_constraints(
         return fail(format!("it has {} slices, max-slices is {most}", path.len()));
     }
     for (index, segment) in segments(costs, path).iter().enumerate() {
+        if segment.outputs == 0 {
+            return fail(format!("nobody reads what slice-{index} computes"));
+        }
         if !bounds.admits(segment) {
             let most = bounds.memory.unwrap_or_default();
             return fail(format!("slice-{index} needs {}, max-memory is {most}", segment.memory));
@@ -227,6 +230,11 @@ fn priced(costs: &Costs<'_>, mut plan: Plan) -> Plan {
         unsplit_latency_ms: Millis(unsplit(|whole| whole.latency.0)),
         unsplit_memory_bytes: whole.as_ref().map(|whole| whole.memory).unwrap_or_default(),
     };
+    if plan.slices.len() == 1 {
+        // The same sums in another order would differ in the last digit.
+        plan.prediction.unsplit_memory_time = plan.prediction.memory_time;
+        plan.prediction.unsplit_latency_ms = plan.prediction.latency_ms;
+    }
     plan
 }
 

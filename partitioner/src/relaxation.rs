@@ -8,12 +8,10 @@ use tranche_schema::{ByteCount, Millis};
 /// any number of slices, then the number of slices within the memory, then
 /// latency within both.
 pub(crate) fn diagnose(costs: &Costs<'_>, bounds: &Bounds) -> Infeasible {
-    let Some(asked) = bounds.memory else { return latency(costs, bounds) };
-    let (needed, place) = least_memory(costs, &bounds.any_count());
-    if needed > asked {
-        return Infeasible::MaxMemory { asked, needed, place };
-    }
     let any = bounds.any_count();
+    if let Some(why) = memory(costs, bounds, &any) {
+        return why;
+    }
     let fewest = slice_count(costs, &any, |value, best| value < best);
     if let Some(most) = bounds.most
         && fewest > most
@@ -25,11 +23,14 @@ pub(crate) fn diagnose(costs: &Costs<'_>, bounds: &Bounds) -> Infeasible {
     if possible < bounds.least {
         return Infeasible::MinSlices { asked: bounds.least as u32, possible: possible as u32 };
     }
-    let (needed, place) = least_memory(costs, bounds);
-    if needed > asked {
-        return Infeasible::MaxMemory { asked, needed, place };
-    }
-    latency(costs, bounds)
+    memory(costs, bounds, bounds).unwrap_or_else(|| latency(costs, bounds))
+}
+
+/// Whether the memory bound alone, with slices counted as in `counted`, is too low.
+fn memory(costs: &Costs<'_>, bounds: &Bounds, counted: &Bounds) -> Option<Infeasible> {
+    let asked = bounds.memory?;
+    let (needed, place) = least_memory(costs, counted);
+    (needed > asked).then_some(Infeasible::MaxMemory { asked, needed, place })
 }
 
 fn latency(costs: &Costs<'_>, bounds: &Bounds) -> Infeasible {

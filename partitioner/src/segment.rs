@@ -24,6 +24,8 @@ pub struct Segment {
     pub weights: ByteCount,
     /// Highest sum of its live activations.
     pub peak_activation: ByteCount,
+    /// How many tensors it gives to later layers or the caller.
+    pub outputs: usize,
     /// Whether run and memory were measured for exactly these layers.
     pub measured: bool,
 }
@@ -134,6 +136,7 @@ impl<'a> Costs<'a> {
             send: 0.0,
             weights: 0,
             inputs: 0,
+            outputs: 0,
             alive: 0,
             peak: 0,
         }
@@ -254,7 +257,8 @@ pub struct Row<'a> {
     send: f64,
     weights: u64,
     inputs: u64,
-    /// Bytes made in the segment that a later layer or the caller needs: its outputs.
+    outputs: usize,
+    /// Bytes of its outputs so far: made here, needed by a later layer or the caller.
     alive: u64,
     peak: u64,
 }
@@ -289,6 +293,7 @@ impl Iterator for Row<'_> {
             read_inside += bytes;
             if costs.last_use[tensor] == position {
                 ended += bytes;
+                self.outputs -= 1;
                 self.send -= costs.transports[tensor].send.0;
             }
         }
@@ -296,6 +301,7 @@ impl Iterator for Row<'_> {
         self.alive -= ended;
         for &tensor in &costs.writes[position] {
             if costs.last_use[tensor] > position {
+                self.outputs += 1;
                 self.alive += costs.bytes[tensor];
                 self.send += costs.transports[tensor].send.0;
             }
@@ -324,6 +330,7 @@ impl Row<'_> {
             latency: billed + costs.model.driver,
             weights: ByteCount(self.weights),
             peak_activation: ByteCount(self.peak),
+            outputs: self.outputs,
             measured: measured.is_some(),
         }
     }

@@ -17,8 +17,8 @@ const ROUNDING: f64 = 1e-9;
 ///    type and shape, its writer, all its readers in plan order, and whether the
 ///    caller gets it.
 /// 6. A slice's inputs are exactly the tensors of edges to it, its outputs those
-///    of edges from it, each once; every output of the model has an edge to the
-///    caller.
+///    of edges from it, each once and at least one; every output of the model has
+///    an edge to the caller.
 /// 7. Mapped files are used between slices alone.
 /// 8. A slice's memory limit holds what the cost model expects, threads fit its
 ///    CPU share.
@@ -135,6 +135,7 @@ fn check_borders(plan: &Plan, slice: &SlicePlan) -> Result<(), String> {
         specs.sort();
         specs
     }
+    ensure(!slice.outputs.is_empty(), || format!("nobody reads what `{}` computes", slice.name))?;
     let incoming = plan.edges.iter().filter(|edge| edge.to.contains(&slice.name)).map(|edge| &edge.tensor);
     let outgoing =
         plan.edges.iter().filter(|edge| edge.from.as_ref() == Some(&slice.name)).map(|edge| &edge.tensor);

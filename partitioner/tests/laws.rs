@@ -25,7 +25,7 @@ fn relaxed(constraints: &Constraints, why: &Infeasible) -> Constraints {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn segments_cost_what_the_formulas_say(problem in any_problem(9)) {
@@ -87,10 +87,14 @@ proptest! {
             strategies.push(Strategy::Similarity { slices: Some(parts) });
         }
         if cut + 1 < layers {
-            strategies.push(Strategy::Manual(vec![format!("chain_{cut}")]));
+            strategies.push(Strategy::Manual(vec![format!("layer_{cut}")]));
         }
         for strategy in strategies {
-            let plan = partition(&problem, &model, &strategy, &Constraints::default()).unwrap();
+            let plan = match partition(&problem, &model, &strategy, &Constraints::default()) {
+                Ok(plan) => plan,
+                Err(PlanError::BreaksConstraint { what, .. }) if what.contains("nobody reads") => continue,
+                Err(error) => panic!("{strategy}: {error}"),
+            };
             prop_assert_eq!(verify(&costs, &plan), Ok(()));
             let (least, cost) = (best.prediction.memory_time.0, plan.prediction.memory_time.0);
             prop_assert!(least <= cost * (1.0 + 1e-9), "{} beats optimal", strategy);

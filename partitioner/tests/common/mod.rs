@@ -91,7 +91,7 @@ pub fn border(
 }
 
 /// Random layered graphs: weights shared between layers, tensors that skip
-/// layers, several readers, outputs in the middle.
+/// layers, several readers, outputs in the middle, layers that nobody reads.
 pub fn any_problem(max_layers: usize) -> impl Strategy<Value = Problem> {
     (1..=max_layers).prop_flat_map(|count| {
         let layer = (0.1..50.0_f64, prop::collection::btree_set(0..count, 0..3), 0..20 * MIB)
@@ -100,12 +100,16 @@ pub fn any_problem(max_layers: usize) -> impl Strategy<Value = Problem> {
         let weights = prop::collection::vec(0..200 * MIB, count);
         let tensor =
             (0..=count, prop::collection::btree_set(0..count, 0..4), 1..8 * MIB, prop::bool::weighted(0.1));
+        let link = (prop::bool::weighted(0.9), 1..8 * MIB);
         let extra = prop::collection::vec(tensor, 0..2 * count);
-        (layers, weights, prop::collection::vec(1..8 * MIB, count), extra, any::<bool>()).prop_map(
+        (layers, weights, prop::collection::vec(link, count), extra, any::<bool>()).prop_map(
             move |(layers, weights, sizes, extra, measured)| {
                 let mut tensors = vec![border("input", None, vec![0], MIB, false)];
-                for (index, bytes) in sizes.into_iter().enumerate() {
+                for (index, (linked, bytes)) in sizes.into_iter().enumerate() {
                     let last = index + 1 == count;
+                    if !linked && !last {
+                        continue;
+                    }
                     let consumers = if last { Vec::new() } else { vec![index + 1] };
                     tensors.push(border(&format!("chain_{index}"), Some(index), consumers, bytes, last));
                 }
@@ -146,9 +150,18 @@ pub fn any_constraints() -> impl Strategy<Value = Constraints> {
         })
 }
 
-/// Memory, cost and latency of a segment, from the formulas of the cost model
+/// What a segment takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Price {
+    pub memory: u64,
+    pub cost: f64,
+    pub latency: f64,
+    pub outputs: usize,
+}
+
+/// The price of a segment, from the formulas of the cost model
 /// with sets, without the incremental walk.
-pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -> (u64, f64, f64) {
+pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -> Price {
     let count = problem.layers.len();
     let inside = |layer: usize| range.contains(&layer);
     let needed_after = |tensor: &BorderTensor, layer: usize| {
@@ -157,7 +170,7 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
     let weights: BTreeSet<usize> =
         problem.layers[range.clone()].iter().flat_map(|layer| layer.weights.iter().copied()).collect();
     let weights: u64 = weights.into_iter().map(|weight| problem.weights[weight].0).sum();
-    let (mut receive, mut send, mut buffers) = (0.0, 0.0, 0);
+    let (mut receive, mut send, mut buffers, mut outputs) = (0.0, 0.0, 0, 0);
     for tensor in &problem.tensors {
         let bytes = tensor.spec.bytes();
         let transport = model.transport(bytes, tensor.producer.is_some() && !tensor.to_caller);
@@ -169,6 +182,7 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
         if made_inside && needed_after(tensor, range.end - 1) {
             send += transport.send.0;
             buffers += bytes.0;
+            outputs += 1;
         }
     }
     let live = |layer: usize| {
@@ -200,7 +214,8 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
     let memory =
         ((expected * model.headroom).ceil() as u64).max(model.minimum_memory.0).div_ceil(step) * step;
     let billed = run + model.per_request.0 + receive + send;
-    (memory, GibSeconds::of(ByteCount(memory), Millis(billed)).0, billed + model.driver.0)
+    let cost = GibSeconds::of(ByteCount(memory), Millis(billed)).0;
+    Price { memory, cost, latency: billed + model.driver.0, outputs }
 }
 
 /// A segmentation found by trying all.
@@ -213,7 +228,7 @@ pub struct Found {
 /// The cheapest of all contiguous segmentations within the constraints.
 pub fn brute_force(problem: &Problem, model: &CostModel, constraints: &Constraints) -> Option<Found> {
     let count = problem.layers.len();
-    let mut prices = vec![vec![(0, 0.0, 0.0); count + 1]; count];
+    let mut prices = vec![vec![Price::default(); count + 1]; count];
     for start in 0..count {
         for end in start + 1..=count {
             prices[start][end] = naive_price(problem, model, &(start..end));
@@ -225,13 +240,13 @@ pub fn brute_force(problem: &Problem, model: &CostModel, constraints: &Constrain
             (1..=count).filter(|&end| end == count || mask & (1 << (end - 1)) != 0).collect();
         let starts = std::iter::once(0).chain(ends.iter().copied());
         let parts: Vec<_> = starts.zip(&ends).map(|(start, &end)| prices[start][end]).collect();
-        let cost: f64 = parts.iter().map(|part| part.1).sum();
-        let latency: f64 = parts.iter().map(|part| part.2).sum();
-        let allowed =
-            constraints.max_memory_bytes.is_none_or(|most| parts.iter().all(|part| part.0 <= most.0))
-                && constraints.max_slices.is_none_or(|most| parts.len() <= most as usize)
-                && constraints.min_slices.is_none_or(|least| parts.len() >= least as usize)
-                && constraints.latency_ms.is_none_or(|most| latency <= most.0);
+        let cost: f64 = parts.iter().map(|part| part.cost).sum();
+        let latency: f64 = parts.iter().map(|part| part.latency).sum();
+        let allowed = parts.iter().all(|part| part.outputs > 0)
+            && constraints.max_memory_bytes.is_none_or(|most| parts.iter().all(|part| part.memory <= most.0))
+            && constraints.max_slices.is_none_or(|most| parts.len() <= most as usize)
+            && constraints.min_slices.is_none_or(|least| parts.len() >= least as usize)
+            && constraints.latency_ms.is_none_or(|most| latency <= most.0);
         if allowed && best.as_ref().is_none_or(|best| cost < best.cost) {
             best = Some(Found { cost, slices: parts.len() });
         }
@@ -257,8 +272,11 @@ pub fn close(left: f64, right: f64) -> bool {
 }
 
 pub fn segment_matches(costs: &Costs<'_>, problem: &Problem, model: &CostModel, range: Range<usize>) -> bool {
-    let (memory, cost, latency) = naive_price(problem, model, &range);
+    let price = naive_price(problem, model, &range);
     costs.segment(range).is_some_and(|segment| {
-        segment.memory.0 == memory && close(segment.cost.0, cost) && close(segment.latency.0, latency)
+        segment.memory.0 == price.memory
+            && segment.outputs == price.outputs
+            && close(segment.cost.0, price.cost)
+            && close(segment.latency.0, price.latency)
     })
 }

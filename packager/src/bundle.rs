@@ -1,0 +1,242 @@
+use crate::PackageError;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use tranche_graph::{ExternalPolicy, Extracted, Graph, NodeId};
+use tranche_schema::{
+    ByteCount, Digest, Document as _, FileEntry, Manifest, Plan, SliceManifest, SlicePlan, TensorSpec,
+};
+
+/// Folder of the slices in a bundle.
+const MODEL_FOLDER: &str = "model";
+
+/// Longest slice name.
+const LONGEST_NAME: usize = 100;
+
+/// Packages the slices of `plan`, cut out of `graph`, into the directory
+/// `output`, and gives the manifest that describes it.
+///
+/// The bundle is made in a temporary directory beside `output` and renamed when
+/// whole. A bundle or an empty directory at `output` is replaced.
+///
+/// # Errors
+/// When the plan is of another model or does not fit it, when there is
+/// something other than a bundle at `output`, or when a file cannot be read or
+/// written. Nothing is left behind then.
+pub fn package(
+    graph: &Graph,
+    plan: &Plan,
+    output: &Path,
+    tool_version: &str,
+) -> Result<Manifest, PackageError> {
+    check_output(output)?;
+    let given = graph.model().digest()?;
+    if given != plan.model.digest {
+        return Err(PackageError::StalePlan { planned: plan.model.digest.clone(), given });
+    }
+    let nodes = slice_nodes(graph, plan)?;
+    let parent = parent_of(output);
+    std::fs::create_dir_all(&parent).map_err(PackageError::io(&parent))?;
+    let folder = temporary_folder(&parent)?;
+    let manifest = write_bundle(graph, plan, &nodes, folder.path(), tool_version)?;
+    put_in_place(folder, &parent, output)?;
+    Ok(manifest)
+}
+
+fn parent_of(output: &Path) -> PathBuf {
+    match output.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn temporary_folder(parent: &Path) -> Result<tempfile::TempDir, PackageError> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tranche-bundle-");
+    // Readable by whom the user's mask allows, unlike a temporary folder.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.tempdir_in(parent).map_err(PackageError::io(parent))
+}
+
+/// Whether `output` may be replaced: nothing, an empty directory or a bundle.
+fn check_output(output: &Path) -> Result<(), PackageError> {
+    let exists = || PackageError::OutputExists(output.to_owned());
+    match std::fs::symlink_metadata(output) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(PackageError::io(output)(error)),
+        Ok(found) if !found.is_dir() => return Err(exists()),
+        Ok(_) => {}
+    }
+    let is_empty = std::fs::read_dir(output).map_err(PackageError::io(output))?.next().is_none();
+    if is_empty || Manifest::read(&output.join(Manifest::FILE)).is_ok() { Ok(()) } else { Err(exists()) }
+}
+
+/// Moves the finished bundle to `output`; what was there is removed last.
+fn put_in_place(folder: tempfile::TempDir, parent: &Path, output: &Path) -> Result<(), PackageError> {
+    let former = temporary_folder(parent)?;
+    let kept = former.path().join("former");
+    let had_former = match std::fs::rename(output, &kept) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(PackageError::io(output)(error)),
+    };
+    if let Err(error) = std::fs::rename(folder.path(), output) {
+        if had_former {
+            std::fs::rename(&kept, output).map_err(PackageError::io(output))?;
+        }
+        return Err(PackageError::io(output)(error));
+    }
+    // It lies at `output` now: there is nothing to remove.
+    let _ = folder.keep();
+    former.close().map_err(PackageError::io(&kept))
+}
+
+/// The nodes of each slice, each node of the graph exactly once.
+fn slice_nodes(graph: &Graph, plan: &Plan) -> Result<Vec<Vec<NodeId>>, PackageError> {
+    let fail = |message: String| Err(PackageError::InvalidPlan(message));
+    let mut names = HashSet::new();
+    let mut left: BTreeSet<NodeId> = graph.node_ids().collect();
+    let mut slices = Vec::with_capacity(plan.slices.len());
+    for slice in &plan.slices {
+        if !is_file_name(&slice.name) {
+            return fail(format!("slice name `{}` is not a plain file name", slice.name.escape_default()));
+        }
+        // Some file systems ignore case.
+        if !names.insert(slice.name.to_ascii_lowercase()) {
+            return fail(format!("two slices are named `{}`", slice.name));
+        }
+        let mut nodes = Vec::with_capacity(slice.nodes.len());
+        for name in &slice.nodes {
+            let Some(node) = graph.find_node(name) else {
+                return fail(format!("slice `{}` has node `{name}`, which the model lacks", slice.name));
+            };
+            if !left.remove(&node) {
+                return fail(format!("node `{name}` is in two slices or twice in one"));
+            }
+            nodes.push(node);
+        }
+        slices.push(nodes);
+    }
+    match left.first() {
+        Some(&node) => fail(format!("node `{}` is in no slice", graph.node(node).name)),
+        None => Ok(slices),
+    }
+}
+
+/// Whether a name is safe as part of a path everywhere.
+fn is_file_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= LONGEST_NAME && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
+fn write_bundle(
+    graph: &Graph,
+    plan: &Plan,
+    nodes: &[Vec<NodeId>],
+    folder: &Path,
+    tool_version: &str,
+) -> Result<Manifest, PackageError> {
+    let specs: BTreeMap<String, TensorSpec> = plan
+        .edges
+        .iter()
+        .map(|edge| &edge.tensor)
+        .chain(&plan.inputs)
+        .chain(&plan.outputs)
+        .map(|spec| (spec.name.clone(), spec.clone()))
+        .collect();
+    let mut files = BTreeMap::new();
+    let mut slices = Vec::with_capacity(plan.slices.len());
+    for (slice, nodes) in plan.slices.iter().zip(nodes) {
+        let wrap = |source| PackageError::Slice { slice: slice.name.clone(), source };
+        let part = graph.extract_with(nodes, &slice.name, &specs).map_err(wrap)?;
+        let inputs = in_order_of("reads", slice, &slice.inputs, &part.inputs)?;
+        let outputs = in_order_of("writes", slice, &slice.outputs, &part.outputs)?;
+        let (model, weights) = save_slice(&part, &slice.name, folder, &mut files).map_err(wrap)?;
+        slices.push(SliceManifest {
+            name: slice.name.clone(),
+            model,
+            weights,
+            inputs,
+            outputs,
+            size: slice.size,
+            threads: slice.threads,
+            prediction: slice.prediction,
+        });
+    }
+    let plan_json = plan.to_json()?;
+    let plan_digest = Digest::of(plan_json.as_bytes());
+    write_file(&folder.join(Manifest::PLAN_FILE), plan_json.as_bytes())?;
+    files.insert(
+        Manifest::PLAN_FILE.to_owned(),
+        FileEntry {
+            path: Manifest::PLAN_FILE.to_owned(),
+            bytes: ByteCount(plan_json.len() as u64),
+            digest: plan_digest.clone(),
+        },
+    );
+    let manifest = Manifest {
+        header: Manifest::header(),
+        model: plan.model.clone(),
+        plan_digest,
+        tranche_version: tool_version.to_owned(),
+        engine: plan.engine.clone(),
+        inputs: plan.inputs.clone(),
+        outputs: plan.outputs.clone(),
+        slices,
+        edges: plan.edges.clone(),
+        files: files.into_values().collect(),
+    };
+    write_file(&folder.join(Manifest::FILE), manifest.to_json()?.as_bytes())?;
+    Ok(manifest)
+}
+
+/// Writes one slice and its weights; gives their paths below the bundle.
+fn save_slice(
+    part: &Extracted,
+    name: &str,
+    folder: &Path,
+    files: &mut BTreeMap<String, FileEntry>,
+) -> Result<(String, Vec<String>), tranche_graph::GraphError> {
+    let path = folder.join(MODEL_FOLDER).join(format!("{name}.onnx"));
+    let saved = part.model.save_external(&path, &ExternalPolicy::default())?;
+    let mut add = |entry: FileEntry| {
+        let path = format!("{MODEL_FOLDER}/{}", entry.path);
+        files.insert(path.clone(), FileEntry { path: path.clone(), ..entry });
+        path
+    };
+    Ok((add(saved.model), saved.weights.into_iter().map(add).collect()))
+}
+
+/// The plan's tensors in the order in which the slice's model lists them.
+fn in_order_of(
+    verb: &'static str,
+    slice: &SlicePlan,
+    planned: &[TensorSpec],
+    found: &[String],
+) -> Result<Vec<TensorSpec>, PackageError> {
+    let by_name: BTreeMap<&str, &TensorSpec> = planned.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+    let names: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    if planned.len() != found.len() || !by_name.keys().eq(names.iter()) {
+        let list = |names: Vec<&str>| {
+            if names.is_empty() { "nothing".to_owned() } else { format!("`{}`", names.join("`, `")) }
+        };
+        return Err(PackageError::Border {
+            slice: slice.name.clone(),
+            verb,
+            planned: list(by_name.into_keys().collect()),
+            found: list(names.into_iter().collect()),
+        });
+    }
+    Ok(found.iter().filter_map(|name| by_name.get(name.as_str()).map(|&spec| spec.clone())).collect())
+}
+
+/// Writes a file of the temporary folder, which is renamed as a whole.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
+    std::fs::File::create(path)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        })
+        .map_err(PackageError::io(path))
+}
