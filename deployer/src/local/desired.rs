@@ -1,7 +1,7 @@
 //! What a request asks for, worked out from bundle and options.
 
 use super::revision::{FunctionSpec, Revision, runtime_folder, shared_folder};
-use super::target::{FunctionCommand, LocalTarget};
+use super::target::{FunctionCommand, LocalTarget, absolute};
 use crate::{Bundle, DeployError, DeployOptions, DeployRequest};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
@@ -100,7 +100,7 @@ impl<'a> Desired<'a> {
             pass("--engine", self.engine.to_owned());
             pass("--threads", function.threads.to_string());
             if let Some(library) = &self.options.onnxruntime {
-                pass("--onnxruntime", library.display().to_string());
+                pass("--onnxruntime", absolute(library).display().to_string());
             }
             FunctionSpec {
                 name: function.name.clone(),

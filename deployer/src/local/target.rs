@@ -37,17 +37,22 @@ impl LocalTarget {
     /// over HTTP at the socket with 200 once it can run its slice.
     #[must_use]
     pub fn new(state: PathBuf, program: PathBuf) -> Self {
+        let program = absolute(&program);
         let verb = |verb: &str| FunctionCommand {
             program: program.clone(),
             leading_arguments: vec![verb.to_owned()],
         };
-        Self { state, supervisor: verb("__supervise"), function: verb("__shim") }
+        Self {
+            state: std::path::absolute(&state).unwrap_or(state),
+            supervisor: verb("__supervise"),
+            function: verb("__shim"),
+        }
     }
 
     /// The same with functions run by another program.
     #[must_use]
     pub fn with_function_command(mut self, command: FunctionCommand) -> Self {
-        self.function = command;
+        self.function = FunctionCommand { program: absolute(&command.program), ..command };
         self
     }
 
@@ -318,6 +323,13 @@ impl Target for LocalTarget {
         names.sort();
         Ok(names)
     }
+}
+
+/// Supervisors do not run in the caller's folder. A bare name is looked for in
+/// PATH or by the loader, and stays.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    let bare = path.components().count() < 2 && !path.is_absolute();
+    if bare { path.to_owned() } else { std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
 }
 
 /// A DNS label: what every target takes.
