@@ -14,7 +14,7 @@ fn a_dead_supervisor_takes_its_functions_along_and_can_be_removed() {
     let traces = Traces::of(&place.revisions()[0]);
     let functions = [place.function(0), place.function(1)].map(|function| function.process_id.unwrap());
     kill(deployment.local.as_ref().unwrap().process_id);
-    let gone = |id: u32| matches!(tranche_host::resident(id), Err(_));
+    let gone = |id: u32| tranche_host::resident(id).is_err();
     wait_until("end of functions", || functions.iter().all(|id| gone(*id)));
     let status = place.status();
     assert_eq!(status.phase, DeploymentPhase::Stopped);

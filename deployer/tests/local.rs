@@ -6,6 +6,8 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use support::{NAME, Place, Traces, get, kill, wait_until};
 use tranche_deployer::{
     DeployError, DeployEvent, DeployRequest, DeploymentPhase, FunctionState, LogQuery, Target,
@@ -52,7 +54,7 @@ fn a_function_gets_what_it_needs_to_know() {
         .replace(&bundle.canonicalize().unwrap().display().to_string(), "BUNDLE")
         .replace(&local.shared_folder.display().to_string(), "SHARED")
         .replace(&local.control_socket.parent().unwrap().display().to_string(), "RUNTIME");
-    insta::assert_snapshot!(text.replace('\n', " "), @"__shim --manifest BUNDLE/manifest.json --slice slice-0 --listen unix:RUNTIME/function-0 --shared-folder SHARED --engine onnxruntime --threads 2 --onnxruntime lib.so");
+    insta::assert_snapshot!(text.replace('\n', " "), @"__shim --manifest BUNDLE/manifest.json --slice slice-0 --listen unix:RUNTIME/function-0 --shared-folder SHARED --engine onnxruntime --threads 2 --drain-deadline-ms 3000 --onnxruntime lib.so");
     assert_eq!(deployment.functions[0].size.cpu_milli, MilliCpu(2500));
 }
 
@@ -247,6 +249,25 @@ fn bundles_that_are_damaged_or_unverified_are_refused() {
     let hostile = support::manifest(&["../../etc"], size);
     tranche_schema::Document::write(&hostile, &bundle.join(Manifest::FILE)).unwrap();
     assert!(refusal(&request).ends_with("`../../etc` cannot name a function"));
+}
+
+#[test]
+fn nonsense_at_the_control_socket_is_refused() {
+    let place = Place::new();
+    let deployment = place.deploy(&["slice-0"]);
+    let say = |line: &[u8]| {
+        let mut stream = UnixStream::connect(&deployment.local.as_ref().unwrap().control_socket).unwrap();
+        // The other end may hang up before it has read all.
+        let _ = stream.write_all(line);
+        let mut answer = String::new();
+        let _ = BufReader::new(stream).read_line(&mut answer);
+        answer
+    };
+    assert!(say(b"nonsense\n").starts_with(r#"{"reply":"refused","reason":"not a request: "#));
+    assert!(say(b"{\"verb\":\"explode\"}\n").contains("refused"));
+    assert_eq!(say(&vec![b' '; 3 << 20]), "");
+    assert!(say(b"{\"verb\":\"status\"}\n").contains("slice-0"));
+    assert_eq!(place.status().phase, DeploymentPhase::Running);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl LocalTarget {
     /// A supervisor is started as `program __supervise --folder FOLDER`, which
     /// must call [`super::supervise`]; a function as `program __shim --manifest
     /// FILE --slice NAME --listen unix:SOCKET --shared-folder FOLDER --engine
-    /// NAME --threads N [--onnxruntime FILE]`, which must answer `GET /_/ready`
+    /// NAME --threads N --drain-deadline-ms N [--onnxruntime FILE]`, which must answer `GET /_/ready`
     /// over HTTP at the socket with 200 once it can run its slice.
     #[must_use]
     pub fn new(state: PathBuf, program: PathBuf) -> Self {
@@ -213,11 +213,11 @@ impl Target for LocalTarget {
         for abandoned in revisions(&folder).into_iter().filter(|path| Some(path) != serving.as_ref()) {
             teardown::tear_down(&abandoned)?;
         }
-        if let Some(deployment) = &current {
-            if self.changes(&desired, current.as_ref()).is_empty() {
-                progress(DeployEvent::Unchanged);
-                return Ok(deployment.clone());
-            }
+        if let Some(deployment) = &current
+            && self.changes(&desired, current.as_ref()).is_empty()
+        {
+            progress(DeployEvent::Unchanged);
+            return Ok(deployment.clone());
         }
         let deployed = self.bring_up(&desired, progress);
         if deployed.is_err() && current.is_none() {

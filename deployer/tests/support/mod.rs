@@ -1,4 +1,5 @@
 //! A target of its own for each test, and bundles for it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step ends the test")]
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs;
