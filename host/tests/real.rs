@@ -3,6 +3,7 @@
 //! The tests of limits need the right to make control groups (root with version
 //! 1, root or delegation with version 2). Without it they check instead that the
 //! group is made nowhere and that the notice says why.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed step ends the test")]
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

@@ -1,7 +1,7 @@
 //! What a request asks for, worked out from bundle and options.
 
 use super::revision::{FunctionSpec, Revision, runtime_folder, shared_folder};
-use super::target::{FunctionCommand, LocalTarget};
+use super::target::{FunctionCommand, LocalTarget, absolute};
 use crate::{Bundle, DeployError, DeployOptions, DeployRequest};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
@@ -89,6 +89,7 @@ impl<'a> Desired<'a> {
     pub fn revision(&self, id: String, command: &FunctionCommand) -> Revision {
         let runtime_folder = runtime_folder(&id);
         let shared_folder = shared_folder(&id, &runtime_folder);
+        let drain_ms = u64::try_from(self.options.drain_timeout.as_millis()).unwrap_or(u64::MAX);
         let functions = self.functions.iter().enumerate().map(|(index, function)| {
             let socket = runtime_folder.join(format!("function-{index}"));
             let mut arguments = command.leading_arguments.clone();
@@ -99,8 +100,9 @@ impl<'a> Desired<'a> {
             pass("--shared-folder", shared_folder.display().to_string());
             pass("--engine", self.engine.to_owned());
             pass("--threads", function.threads.to_string());
+            pass("--drain-deadline-ms", drain_ms.to_string());
             if let Some(library) = &self.options.onnxruntime {
-                pass("--onnxruntime", library.display().to_string());
+                pass("--onnxruntime", absolute(library).display().to_string());
             }
             FunctionSpec {
                 name: function.name.clone(),
@@ -117,7 +119,7 @@ impl<'a> Desired<'a> {
             bundle_digest: self.bundle.digest.clone(),
             functions: functions.collect(),
             control_groups: Cgroups::detect(),
-            drain_ms: u64::try_from(self.options.drain_timeout.as_millis()).unwrap_or(u64::MAX),
+            drain_ms,
             runtime_folder,
             shared_folder,
             id,

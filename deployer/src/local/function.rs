@@ -135,10 +135,10 @@ impl Function {
     fn spawn(&self) -> Result<Spawned, DeployError> {
         // A socket left by the process before would make the new one fail.
         let socket = &self.spec.socket;
-        if let Err(error) = std::fs::remove_file(socket) {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                return Err(DeployError::file("remove", socket)(error));
-            }
+        if let Err(error) = std::fs::remove_file(socket)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(DeployError::file("remove", socket)(error));
         }
         let pipe = || -> std::io::Result<_> {
             let (reader, writer) = std::io::pipe()?;

@@ -9,6 +9,9 @@ use std::time::Duration;
 use tranche_host::Cgroups;
 use tranche_schema::{Digest, Document, FunctionSize, Header};
 
+/// No function gets longer than this to end.
+const LONGEST_DRAIN: Duration = Duration::from_secs(3600);
+
 /// revision.json: what a supervisor runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Revision {
@@ -82,7 +85,7 @@ impl Revision {
     }
 
     pub fn drain(&self) -> Duration {
-        Duration::from_millis(self.drain_ms)
+        Duration::from_millis(self.drain_ms).min(LONGEST_DRAIN)
     }
 
     /// Prefix of its control groups' names.
@@ -179,10 +182,10 @@ pub(super) fn make_folders(revision: &Revision) -> Result<(), DeployError> {
 /// Makes a folder that only this user may enter. Where it exists it must be
 /// exactly that: /tmp is everyone's, and a link there leads anywhere.
 fn make_private(path: &Path) -> Result<(), DeployError> {
-    if let Err(source) = DirBuilder::new().mode(0o700).create(path) {
-        if source.kind() != std::io::ErrorKind::AlreadyExists {
-            return Err(DeployError::file("make", path)(source));
-        }
+    if let Err(source) = DirBuilder::new().mode(0o700).create(path)
+        && source.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(DeployError::file("make", path)(source));
     }
     let found = std::fs::symlink_metadata(path).map_err(DeployError::file("read", path))?;
     let mine = found.uid() == rustix::process::geteuid().as_raw();

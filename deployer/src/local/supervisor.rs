@@ -18,6 +18,9 @@ use tranche_schema::Document;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 /// After being killed a function must be gone in this time.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
+/// Functions know their time to drain; they end by themselves this much later at
+/// the latest.
+const GRACE: Duration = Duration::from_millis(500);
 /// The main thread looks around at least so often.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -141,7 +144,7 @@ impl Supervisor {
     fn begin_stop(&mut self, why: &str) {
         if self.stopping.is_none() {
             self.log.note(&format!("stopping: {why}"));
-            self.stopping = Some(Instant::now() + self.revision.drain());
+            self.stopping = Some(Instant::now() + self.revision.drain() + GRACE);
             for function in &mut self.functions {
                 function.stop();
             }

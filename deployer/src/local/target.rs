@@ -33,21 +33,26 @@ impl LocalTarget {
     /// A supervisor is started as `program __supervise --folder FOLDER`, which
     /// must call [`super::supervise`]; a function as `program __shim --manifest
     /// FILE --slice NAME --listen unix:SOCKET --shared-folder FOLDER --engine
-    /// NAME --threads N [--onnxruntime FILE]`, which must answer `GET /_/ready`
+    /// NAME --threads N --drain-deadline-ms N [--onnxruntime FILE]`, which must answer `GET /_/ready`
     /// over HTTP at the socket with 200 once it can run its slice.
     #[must_use]
     pub fn new(state: PathBuf, program: PathBuf) -> Self {
+        let program = absolute(&program);
         let verb = |verb: &str| FunctionCommand {
             program: program.clone(),
             leading_arguments: vec![verb.to_owned()],
         };
-        Self { state, supervisor: verb("__supervise"), function: verb("__shim") }
+        Self {
+            state: std::path::absolute(&state).unwrap_or(state),
+            supervisor: verb("__supervise"),
+            function: verb("__shim"),
+        }
     }
 
     /// The same with functions run by another program.
     #[must_use]
     pub fn with_function_command(mut self, command: FunctionCommand) -> Self {
-        self.function = command;
+        self.function = FunctionCommand { program: absolute(&command.program), ..command };
         self
     }
 
@@ -208,11 +213,11 @@ impl Target for LocalTarget {
         for abandoned in revisions(&folder).into_iter().filter(|path| Some(path) != serving.as_ref()) {
             teardown::tear_down(&abandoned)?;
         }
-        if let Some(deployment) = &current {
-            if self.changes(&desired, current.as_ref()).is_empty() {
-                progress(DeployEvent::Unchanged);
-                return Ok(deployment.clone());
-            }
+        if let Some(deployment) = &current
+            && self.changes(&desired, current.as_ref()).is_empty()
+        {
+            progress(DeployEvent::Unchanged);
+            return Ok(deployment.clone());
         }
         let deployed = self.bring_up(&desired, progress);
         if deployed.is_err() && current.is_none() {
@@ -318,6 +323,13 @@ impl Target for LocalTarget {
         names.sort();
         Ok(names)
     }
+}
+
+/// Supervisors do not run in the caller's folder. A bare name is looked for in
+/// PATH or by the loader, and stays.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    let bare = path.components().count() < 2 && !path.is_absolute();
+    if bare { path.to_owned() } else { std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
 }
 
 /// A DNS label: what every target takes.
