@@ -1,6 +1,8 @@
 //! One way to load and run a model, whatever engine does it.
 
+mod add;
 mod compare;
+mod discover;
 mod error;
 mod guard;
 mod node_names;
@@ -11,7 +13,12 @@ mod session;
 mod skeleton;
 mod tract;
 
+pub use add::{AddError, AddOptions, AddStep, add_onnxruntime};
 pub use compare::{CompareError, Difference, compare};
+pub use discover::{
+    DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library, open_engine,
+    open_onnxruntime, survey,
+};
 pub use error::EngineError;
 pub use onnxruntime::OnnxRuntimeEngine;
 pub use random::{RandomHints, random_tensor};
