@@ -215,7 +215,8 @@ fn in_order_of(
     planned: &[TensorSpec],
     found: &[String],
 ) -> Result<Vec<TensorSpec>, PackageError> {
-    let by_name: BTreeMap<&str, &TensorSpec> = planned.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+    let by_name: BTreeMap<&str, &TensorSpec> =
+        planned.iter().map(|spec| (spec.name.as_str(), spec)).collect();
     let names: BTreeSet<&str> = found.iter().map(String::as_str).collect();
     if planned.len() != found.len() || !by_name.keys().eq(names.iter()) {
         let list = |names: Vec<&str>| {

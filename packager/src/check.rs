@@ -75,7 +75,11 @@ fn check_file(bundle: &Path, entry: &FileEntry) -> Result<(), PackageError> {
     }
     let digest = Digest::of_file(&path).map_err(PackageError::io(&path))?;
     if digest != entry.digest {
-        return Err(damaged(format!("its digest is {}, packaged was {}", digest.short(), entry.digest.short())));
+        return Err(damaged(format!(
+            "its digest is {}, packaged was {}",
+            digest.short(),
+            entry.digest.short()
+        )));
     }
     Ok(())
 }

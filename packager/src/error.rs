@@ -19,7 +19,9 @@ pub enum PackageError {
     #[error("the plan does not fit the model: {0}")]
     InvalidPlan(String),
     /// A slice cut out of the model reads or writes other tensors than the plan says.
-    #[error("slice `{slice}`: the plan says that it {verb} {planned}, cut out of the model it {verb} {found}")]
+    #[error(
+        "slice `{slice}`: the plan says that it {verb} {planned}, cut out of the model it {verb} {found}"
+    )]
     Border {
         /// The slice.
         slice: String,

@@ -97,7 +97,7 @@ pub enum PlanError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Infeasible {
     /// Some part needs more memory than a function may have.
-    #[error("max-memory is {asked}, but {place} needs {needed}")]
+    #[error("max-memory is {asked}, but {place} needs {} MiB", needed.as_mebibytes_ceil())]
     MaxMemory {
         /// The bound.
         asked: ByteCount,
@@ -108,7 +108,8 @@ pub enum Infeasible {
     },
     /// The memory bound takes more slices than allowed.
     #[error(
-        "max-slices is {asked}, but functions within max-memory take {needed} slices ({asked} need max-memory {memory})"
+        "max-slices is {asked}, but functions within max-memory take {needed} slices ({asked} need max-memory {} MiB)",
+        memory.as_mebibytes_ceil()
     )]
     MaxSlices {
         /// The bound.
@@ -135,7 +136,7 @@ pub enum Infeasible {
         most: u32,
     },
     /// The fastest plan is too slow.
-    #[error("latency is bound to {asked}, but the fastest plan takes {needed}")]
+    #[error("latency is bound to {asked}, but the fastest plan takes {:.1} ms", (needed.0 * 10.0).ceil() / 10.0)]
     Latency {
         /// The bound.
         asked: Millis,
