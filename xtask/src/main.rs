@@ -1,3 +1,37 @@
-//! Repository chores.
+//! Repository chores: `cargo xtask ci` runs every check.
 
-fn main() {}
+mod ci;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Repository chores
+
+Usage: cargo xtask ci [--only STEP]... [--skip STEP]...
+
+Steps, in order:
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.split_first() {
+        Some((&"ci", rest)) => match ci::Selection::parse(rest) {
+            Ok(selection) => ci::run(&selection),
+            Err(reason) => usage(&format!("error: {reason}\n\n")),
+        },
+        Some((&("help" | "--help" | "-h"), _)) => {
+            let _ = write!(std::io::stdout(), "{USAGE}{}", ci::list());
+            ExitCode::SUCCESS
+        }
+        Some((other, _)) => usage(&format!("error: there is no chore `{other}`\n\n")),
+        None => usage(""),
+    }
+}
+
+/// The exit code that every tranche binary gives to a wrong command line.
+fn usage(error: &str) -> ExitCode {
+    let _ = write!(std::io::stderr(), "{error}{USAGE}{}", ci::list());
+    ExitCode::from(2)
+}
