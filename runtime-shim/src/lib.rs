@@ -1,1 +1,29 @@
-//! The process in each function.
+//! The process in each function: loads one slice, answers frames with frames.
+//!
+//! It listens before it loads, so that health answers at once; requests that come early
+//! are held. Requests run one at a time, in order, on one thread that owns the session.
+//! docs/formats/function-http.md is the contract.
+
+mod answer;
+mod body;
+mod error;
+mod function;
+mod listen;
+mod metrics;
+mod options;
+mod server;
+mod slice;
+mod worker;
+
+pub use error::ShimError;
+pub use listen::Listen;
+pub use options::ShimOptions;
+pub use server::{run, serve};
+
+use std::path::Path;
+use std::sync::Arc;
+use tranche_engine::{Engine, EngineError};
+
+/// Opens an engine by name, with the ONNX Runtime library to use where that is it.
+/// Called once, on the thread that loads the slice.
+pub type EngineOpener = Box<dyn FnOnce(&str, Option<&Path>) -> Result<Arc<dyn Engine>, EngineError> + Send>;

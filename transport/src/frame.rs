@@ -63,8 +63,6 @@ pub const VERSION: u16 = 1;
 pub const ALIGNMENT: usize = 64;
 /// Bytes before the slice name.
 pub const FIXED_HEADER_BYTES: usize = 64;
-/// Media type of a frame.
-pub const CONTENT_TYPE: &str = "application/vnd.tranche.frame";
 
 const CHECKSUM_RANGE: std::ops::Range<usize> = 24..32;
 const NO_DEADLINE: u64 = u64::MAX;

@@ -1,0 +1,69 @@
+//! What connections and the worker know of each other.
+
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::ShimOptions;
+use crate::slice::{LoadFailure, Slice};
+use crate::worker::Job;
+
+/// How far the process is.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// The engine reads the slice.
+    Loading,
+    /// Requests run.
+    Ready,
+    /// Requests are answered with the reason.
+    Failed(LoadFailure),
+}
+
+/// One function's process.
+pub(crate) struct Function {
+    pub(crate) options: ShimOptions,
+    /// What the manifest says, when it could be read.
+    pub(crate) slice: Result<Arc<Slice>, LoadFailure>,
+    pub(crate) state: watch::Sender<State>,
+    pub(crate) jobs: mpsc::UnboundedSender<Job>,
+    /// One a request from its head to its answer: what bounds memory.
+    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) draining: watch::Sender<bool>,
+    /// The engine panicked: what is left of the session is not to be trusted.
+    pub(crate) poisoned: AtomicBool,
+    pub(crate) answered: AtomicU64,
+}
+
+impl Function {
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
+    /// The body of health and readiness.
+    pub(crate) fn describe(&self) -> Value {
+        let (state, failure) = match &*self.state.borrow() {
+            _ if self.is_draining() => ("draining", None),
+            State::Loading => ("loading", None),
+            State::Ready => ("ready", None),
+            State::Failed(failure) => ("failed", Some(failure.clone())),
+        };
+        let engine = match &self.slice {
+            Ok(slice) => Some(slice.engine.as_str()),
+            Err(_) => self.options.engine.as_deref(),
+        };
+        let mut value = json!({
+            "state": state,
+            "slice": self.options.slice,
+            "engine": engine,
+            "version": env!("CARGO_PKG_VERSION"),
+            "in_flight": self.options.max_in_flight.saturating_sub(self.in_flight.available_permits()),
+            "answered": self.answered.load(Ordering::Relaxed),
+        });
+        if let (Some(failure), Value::Object(fields)) = (failure, &mut value) {
+            fields.insert("message".to_owned(), failure.message.into());
+            fields.insert("hint".to_owned(), failure.hint.into());
+        }
+        value
+    }
+}

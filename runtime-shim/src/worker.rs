@@ -1,0 +1,233 @@
+//! The thread that owns the session: loads it, then runs requests one after the other.
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tracing::{error, info, warn};
+use tranche_engine::{EngineError, LoadOptions, OutputBuffer, Session};
+use tranche_schema::{ByteCount, Channel, FunctionMetrics, Tensor};
+use tranche_transport::{CodedTensor, Frame, FrameError, Placement, RequestHeader, SharedFolder};
+
+use crate::answer::Refusal;
+use crate::function::{Function, State};
+use crate::slice::{LoadFailure, Slice};
+use crate::{EngineOpener, metrics};
+
+/// A request whose frame fits the slice.
+pub(crate) struct Job {
+    pub(crate) frame: Frame,
+    /// When its last byte had come.
+    pub(crate) received: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) reply: oneshot::Sender<Outcome>,
+    /// Held until the worker is done with it, whether or not the caller still waits.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// The answer's bytes or why there are none, and what it took.
+pub(crate) struct Outcome {
+    pub(crate) result: Result<Output, Refusal>,
+    pub(crate) metrics: Option<FunctionMetrics>,
+}
+
+/// An answer's frame.
+pub(crate) struct Output {
+    pub(crate) chunks: Vec<Bytes>,
+    /// Shared files it names.
+    leases: Vec<String>,
+}
+
+/// The worker's whole life.
+pub(crate) fn work(
+    function: &Function,
+    slice: &Arc<Slice>,
+    opener: EngineOpener,
+    shared: Option<&SharedFolder>,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+) {
+    let started = Instant::now();
+    let loaded = catch_unwind(AssertUnwindSafe(|| load(function, slice, opener)));
+    let mut session = match loaded {
+        Ok(Ok(session)) => session,
+        Ok(Err(engine_error)) => {
+            return fail(function, LoadFailure::new(engine_error.to_string(), engine_error.hint()));
+        }
+        Err(_) => return fail(function, panicked(slice, "loading")),
+    };
+    info!(
+        slice = %slice.manifest.name,
+        load_ms = started.elapsed().as_millis() as u64,
+        peak_memory_bytes = metrics::peak_memory().0,
+        "loaded"
+    );
+    function.state.send_replace(State::Ready);
+    let mut cold = true;
+    while let Some(job) = jobs.blocking_recv() {
+        if job.reply.is_closed() {
+            continue; // The caller has gone, or was told that its time is over.
+        }
+        let Job { frame, received, deadline, reply, permit } = job;
+        if Instant::now() >= deadline {
+            let refusal = Refusal::deadline("the deadline passed while the request waited");
+            let _ = reply.send(Outcome { result: Err(refusal), metrics: None });
+            continue;
+        }
+        let mut measured = FunctionMetrics {
+            request_id: frame.header.request_id_hex(),
+            slice: slice.manifest.name.clone(),
+            attempt: frame.header.attempt,
+            wait_ms: received.elapsed().into(),
+            input_bytes: ByteCount(frame.raw_bytes()),
+            input_coded_bytes: ByteCount(frame.coded_bytes()),
+            cold,
+            ..FunctionMetrics::default()
+        };
+        let run = AssertUnwindSafe(|| run(session.as_mut(), slice, shared, frame, &mut measured));
+        let result = catch_unwind(run);
+        measured.peak_memory_bytes = metrics::peak_memory();
+        measured.billed_ms = received.elapsed().into();
+        let poisoned = result.is_err();
+        let result = result.unwrap_or_else(|_| {
+            let failure = panicked(slice, "running");
+            Err(Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "engine-failed",
+                failure.message,
+                failure.hint,
+            ))
+        });
+        match &result {
+            Ok(_) => {
+                cold = false;
+                function.answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(refusal) => warn!(request = %measured.request_id, code = refusal.code, "{}", refusal.message),
+        }
+        drop(permit);
+        let outcome = Outcome { result, metrics: Some(measured.clone()) };
+        if let (Err(Outcome { result: Ok(output), .. }), Some(folder)) = (reply.send(outcome), shared) {
+            // Nobody will learn the names of these files, so nobody would release them.
+            for lease in &output.leases {
+                let _ = folder.release(lease);
+            }
+        }
+        metrics::print(&measured);
+        if poisoned {
+            function.poisoned.store(true, Ordering::Relaxed);
+            fail(function, panicked(slice, "running"));
+            function.draining.send_replace(true);
+            return;
+        }
+    }
+}
+
+fn load(function: &Function, slice: &Slice, opener: EngineOpener) -> Result<Box<dyn Session>, EngineError> {
+    let options = &function.options;
+    let engine = opener(&slice.engine, options.onnxruntime.as_deref())?;
+    info!(engine = engine.name(), version = engine.version(), model = %slice.model.display(), "loading");
+    let outputs: Vec<String> = slice.manifest.outputs.iter().map(|output| output.name.clone()).collect();
+    let threads = options.threads.unwrap_or(slice.manifest.threads).max(1);
+    engine.load(
+        &slice.model,
+        &slice.manifest.inputs,
+        &outputs,
+        &LoadOptions { threads: threads as usize, optimise: options.optimise, profile: false },
+    )
+}
+
+fn run(
+    session: &mut dyn Session,
+    slice: &Slice,
+    shared: Option<&SharedFolder>,
+    frame: Frame,
+    measured: &mut FunctionMetrics,
+) -> Result<Output, Refusal> {
+    let started = Instant::now();
+    let mut inputs = Vec::with_capacity(slice.manifest.inputs.len());
+    for input in &slice.manifest.inputs {
+        let coded = frame
+            .tensor(&input.name)
+            .ok_or_else(|| Refusal::bad_input(format!("input `{}` is missing", input.name)))?;
+        inputs.push(coded.decode(&slice.tensor_limits, shared)?);
+    }
+    let header = RequestHeader { slice: slice.manifest.name.clone(), deadline: None, ..frame.header };
+    drop(frame.tensors);
+    measured.decode_ms = started.elapsed().into();
+
+    let started = Instant::now();
+    let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
+    let mut outputs: Vec<_> = slice.manifest.outputs.iter().map(|_| OutputBuffer::Engine(None)).collect();
+    let ran = session.run(&views, &mut outputs);
+    measured.run_ms = started.elapsed().into();
+    ran.map_err(|engine_error| engine_failed(engine_error.to_string(), engine_error.hint()))?;
+    drop(views);
+    drop(inputs); // Not held while outputs are coded: the peak is what is paid for.
+
+    let started = Instant::now();
+    let mut tensors = Vec::with_capacity(outputs.len());
+    for ((output, spec), route) in outputs.into_iter().zip(&slice.manifest.outputs).zip(&slice.routes) {
+        let OutputBuffer::Engine(Some(tensor)) = output else {
+            return Err(engine_failed(
+                format!("the engine gave no output `{}`", spec.name),
+                "this is a bug in tranche; please report it",
+            ));
+        };
+        if tensor.element_type() != spec.element_type || tensor.shape() != spec.shape {
+            return Err(engine_failed(
+                format!(
+                    "output `{}` is {} {:?}, the manifest says {} {:?}",
+                    spec.name,
+                    tensor.element_type(),
+                    tensor.shape(),
+                    spec.element_type,
+                    spec.shape
+                ),
+                "profile the model again with the shapes it is to run with",
+            ));
+        }
+        let placement = match (route.channel, shared) {
+            (Channel::MappedFile, Some(folder)) => Placement::Shared(folder),
+            (Channel::MappedFile, None) | (Channel::Inline, _) => Placement::Inline,
+        };
+        let coded = match CodedTensor::encode(&spec.name, &tensor, route.codec, placement) {
+            // A full shared folder must not fail a request that can be answered otherwise.
+            Err(FrameError::Shared { source, .. }) => {
+                warn!(tensor = %spec.name, "sent inline: {source}");
+                CodedTensor::encode(&spec.name, &tensor, route.codec, Placement::Inline)
+            }
+            other => other,
+        };
+        tensors.push(coded.map_err(unencodable)?);
+    }
+    let answer = Frame { header, tensors };
+    measured.output_bytes = ByteCount(answer.raw_bytes());
+    measured.output_coded_bytes = ByteCount(answer.coded_bytes());
+    let chunks = answer.to_chunks().map_err(unencodable)?;
+    let leases = answer.leases().map(|lease| lease.name.clone()).collect();
+    measured.encode_ms = started.elapsed().into();
+    Ok(Output { chunks, leases })
+}
+
+fn engine_failed(message: String, hint: &str) -> Refusal {
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "engine-failed", message, hint)
+}
+
+fn unencodable(frame_error: FrameError) -> Refusal {
+    engine_failed(frame_error.to_string(), frame_error.hint())
+}
+
+fn panicked(slice: &Slice, doing: &str) -> LoadFailure {
+    LoadFailure::new(
+        format!("{} panicked while {doing} slice `{}`", slice.engine, slice.manifest.name),
+        "try the other engine (`--engine`); this is a bug in the engine",
+    )
+}
+
+fn fail(function: &Function, failure: LoadFailure) {
+    error!("{}", failure.message);
+    function.state.send_replace(State::Failed(failure));
+}
