@@ -18,6 +18,8 @@ use crate::{Graph, NodeId, TensorId};
 use partition::Partition;
 use std::collections::HashSet;
 
+pub(crate) use roles::RANDOM;
+
 /// Adjacent nodes that are never cut apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
