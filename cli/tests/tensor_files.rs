@@ -1,4 +1,5 @@
 //! Tensors written and read again, and files that must be refused.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};

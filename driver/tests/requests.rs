@@ -1,4 +1,5 @@
 //! The driver against functions on Unix sockets, well and broken.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 mod common;
 
