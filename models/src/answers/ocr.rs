@@ -9,8 +9,10 @@ use crate::ModelsError;
 use tranche_graph::Model;
 use tranche_schema::{Tensor, TensorView};
 
-/// The shorter side of a page for detection, at least.
+/// The shorter side of a page for detection, at least…
 const SHORTEST_SIDE: f64 = 736.0;
+/// …unless the longer side then exceeds this.
+const LONGEST_SIDE: f64 = 2000.0;
 /// Sides for detection are multiples of this: the network halves five times.
 const SIDE_MULTIPLE: f64 = 32.0;
 /// Above this probability a pixel is text.
@@ -133,7 +135,7 @@ fn interpolation(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
         .collect()
 }
 
-/// The page for the detection model: [1, 3, height, width], enlarged when it is small.
+/// The page for the detection model: [1, 3, height, width], scaled to a size that it reads well.
 ///
 /// # Errors
 /// When the image is empty.
@@ -144,9 +146,10 @@ pub fn prepare(page: &Image) -> Result<Tensor, ModelsError> {
     if shorter == 0 {
         return Err(ModelsError::Answer("the image is empty".to_owned()));
     }
-    let scale = (SHORTEST_SIDE / shorter as f64).max(1.0);
+    let longer = page.width.max(page.height);
+    let scale = (SHORTEST_SIDE / shorter as f64).max(1.0).min(LONGEST_SIDE / longer as f64);
     let side = |side: usize| {
-        (((side as f64 * scale).floor() / SIDE_MULTIPLE).round_ties_even() * SIDE_MULTIPLE) as usize
+        (((side as f64 * scale).floor() / SIDE_MULTIPLE).round_ties_even().max(1.0) * SIDE_MULTIPLE) as usize
     };
     let (width, height) = (side(page.width), side(page.height));
     Ok(Tensor::from_f32(shape([1, 3, height, width]), &page.planes(width, height).concat())?)

@@ -100,24 +100,24 @@ impl WordPiece {
         let start = ids.len();
         let mut rest = word;
         let mut prefix = "";
+        if word.chars().count() > LONGEST_WORD {
+            ids.push(self.unknown);
+            return;
+        }
         while !rest.is_empty() {
-            let ends = rest.char_indices().map(|(place, character)| place + character.len_utf8()).rev();
-            let piece = ends.filter_map(|end| {
+            let mut ends = rest.char_indices().map(|(place, character)| place + character.len_utf8()).rev();
+            let longest = ends.find_map(|end| {
                 let (piece, rest) = rest.split_at(end);
                 Some((*self.vocabulary.get(&format!("{prefix}{piece}"))?, rest))
             });
-            match { piece }.next() {
-                Some((id, remaining)) if word.chars().count() <= LONGEST_WORD => {
-                    ids.push(id);
-                    rest = remaining;
-                    prefix = CONTINUATION;
-                }
-                _ => {
-                    ids.truncate(start);
-                    ids.push(self.unknown);
-                    return;
-                }
-            }
+            let Some((id, remaining)) = longest else {
+                ids.truncate(start);
+                ids.push(self.unknown);
+                return;
+            };
+            ids.push(id);
+            rest = remaining;
+            prefix = CONTINUATION;
         }
     }
 }
