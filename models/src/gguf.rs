@@ -66,9 +66,10 @@ fn damaged(message: impl Into<String>) -> ModelsError {
 impl<'a> Reader<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], ModelsError> {
         let end = self.position.checked_add(count);
-        let taken = end.and_then(|end| self.bytes.get(self.position..end));
-        self.position += count;
-        taken.ok_or_else(|| damaged("is truncated"))
+        let end = end.filter(|&end| end <= self.bytes.len()).ok_or_else(|| damaged("is truncated"))?;
+        let taken = self.bytes.get(self.position..end).unwrap_or_default();
+        self.position = end;
+        Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], ModelsError> {
@@ -153,4 +154,56 @@ fn dequantize(header: &TensorHeader, data: &[u8]) -> Result<Vec<f32>, ModelsErro
         }
     }
     Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Vec<u8> {
+        [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    fn header(name: &str, shape: &[u64], kind: u32, offset: u64) -> Vec<u8> {
+        let extents: Vec<u8> = shape.iter().flat_map(|extent| extent.to_le_bytes()).collect();
+        let rank = (shape.len() as u32).to_le_bytes();
+        [&text(name), &rank[..], &extents, &kind.to_le_bytes(), &offset.to_le_bytes()].concat()
+    }
+
+    /// Three tensors: plain [2, 3], and one block each of `Q4_1` and `Q8_0`.
+    fn file() -> Vec<u8> {
+        let counts = [3_u64, 2].map(u64::to_le_bytes).concat();
+        let names =
+            [&text("names")[..], &[9, 0, 0, 0, 8, 0, 0, 0], &2_u64.to_le_bytes(), &text("a"), &text("b")];
+        let count = [&text("count")[..], &[4, 0, 0, 0, 7, 0, 0, 0]];
+        let head = [&b"GGUF\x03\0\0\0"[..], &counts, &names.concat(), &count.concat()].concat();
+        let headers =
+            [header("plain", &[3, 2], 0, 0), header("four", &[32], 3, 32), header("eight", &[32], 8, 64)];
+        let mut file = [head, headers.concat()].concat();
+        file.resize(file.len().next_multiple_of(32), 0);
+        file.extend([1.0_f32, 2.0, 3.0, 4.0, 5.0, 6.0].map(f32::to_le_bytes).concat());
+        file.resize(file.len() + 8, 0);
+        let half = |value: f32| f16::from_f32(value).to_le_bytes();
+        file.extend([&half(0.5)[..], &half(-1.0), &[0x21; 16], &[0; 12]].concat());
+        file.extend([&half(0.25)[..], &[0xfe; 32]].concat());
+        file
+    }
+
+    #[test]
+    fn dequantizes_every_type() {
+        let weights = read(&file()).unwrap();
+        let plain = TrainedTensor { shape: vec![2, 3], values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0] };
+        assert_eq!(*weights.get("plain").unwrap(), plain);
+        let four = [[-0.5; 16], [0.0; 16]].concat();
+        assert_eq!(weights.get("four").unwrap().values, four);
+        assert_eq!(weights.get("eight").unwrap().values, [-0.5; 32]);
+    }
+
+    #[test]
+    fn a_truncated_file_is_an_error() {
+        let file = file();
+        for length in 0..file.len() {
+            assert!(read(&file[..length]).is_err(), "{length} bytes");
+        }
+    }
 }

@@ -103,7 +103,8 @@ fn attention_layer(builder: &Builder, edges: &Edges, x: &Value, [width, heads, f
     // Softmax over the edges into each node; the maximum keeps the exponentials finite.
     let shape = edges.shape(builder, &[heads]);
     let index = expand_to(builder, &builder.unsqueeze(&edges.target, &[1]), &scores);
-    let lowest = builder.node("ConstantOfShape", &[&shape], &[("value", Attribute::Tensor(lowest_score()))]);
+    let lowest =
+        builder.node("ConstantOfShape", &[&shape], &[("value", Attribute::Tensor(Box::new(lowest_score())))]);
     let maximum = builder.gather(&scatter(builder, &lowest, &index, &scores, "max"), &edges.target);
     let exponentials = builder.node("Exp", &[&builder.subtract(&scores, &maximum)], &[]);
     let zero = builder.node("ConstantOfShape", &[&shape], &[]);

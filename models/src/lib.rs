@@ -1,5 +1,6 @@
 //! The model zoo: seeded builders and the catalogue of trained models.
 
+pub mod answers;
 mod builder;
 mod catalogue;
 mod cnn;

@@ -94,7 +94,7 @@ fn extents(object: &Object) -> Option<Vec<usize>> {
     extents.iter().map(extent).collect()
 }
 
-/// The elements of a tensor in row-major order, whatever its strides.
+/// The elements of a tensor in row-major order, whatever its strides; `None` beyond its storage.
 fn gather(tensor: &Header, storage: &[u8]) -> Option<Vec<f32>> {
     let (storage, _) = storage.as_chunks::<4>();
     let mut places = vec![tensor.offset];
@@ -102,7 +102,8 @@ fn gather(tensor: &Header, storage: &[u8]) -> Option<Vec<f32>> {
         if places.len().checked_mul(extent)? > storage.len() {
             return None;
         }
-        let steps = |place| (0..extent).map(move |index| place + index * stride);
+        let steps =
+            |place| (0..extent).map(move |index: usize| index.wrapping_mul(stride).wrapping_add(place));
         places = places.into_iter().flat_map(steps).collect();
     }
     places.into_iter().map(|place| storage.get(place).map(|bytes| f32::from_le_bytes(*bytes))).collect()
@@ -292,5 +293,55 @@ impl Machine {
             entries.push((key, value));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Vec<u8> {
+        [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat()
+    }
+
+    /// Loads the tensor [2, 3] called `name` that lies column by column from element 1 of storage `7`.
+    fn tensor(name: &str) -> Vec<u8> {
+        let storage =
+            [b"((".to_vec(), text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text("7"), text("cpu")];
+        let place = b"K\x07NtQK\x01(K\x02K\x03t(K\x01K\x02t\x89)tR";
+        [text(name), b"ctorch._utils\n_rebuild_tensor_v2\n".to_vec(), storage.concat(), place.to_vec()]
+            .concat()
+    }
+
+    /// The state { weight: [[1, 3, 5], [2, 4, 6]] } as PyTorch before 1.6 saved it.
+    fn state() -> Vec<u8> {
+        let prologue = b"\x80\x02\x8a\x01\x07.\x80\x02M\xe9\x03.\x80\x02}q\x00.";
+        let entries =
+            [b"\x80\x02ccollections\nOrderedDict\n)Rq\x01(".to_vec(), tensor("weight"), b"u}b.".to_vec()];
+        let keys = [b"\x80\x02]q\x00(".to_vec(), text("7"), b"e.".to_vec()];
+        let elements = [0.0_f32, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0].map(f32::to_le_bytes).concat();
+        [&prologue[..], &entries.concat(), &keys.concat(), &7_u64.to_le_bytes(), &elements].concat()
+    }
+
+    #[test]
+    fn gathers_a_tensor_by_its_strides() {
+        let weights = read_legacy_state(&state()).unwrap();
+        let expected = TrainedTensor { shape: vec![2, 3], values: vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0] };
+        assert_eq!(*weights.get("weight").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_truncated_state_is_an_error() {
+        let state = state();
+        for length in 0..state.len() {
+            assert!(read_legacy_state(&state[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_call_of_anything_else_is_refused() {
+        let harmful = b"cos\nsystem\n(X\x02\0\0\0lstR.";
+        let error = Reader { bytes: harmful }.pickle().unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"trained weights: PyTorch state: calls `os system`, which is not part of a state");
     }
 }

@@ -153,3 +153,23 @@ impl EfficientNet<'_> {
         Ok(self.builder.node("Conv", &[x, &weight, &bias], &attributes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaved_rows_of_each_head_are_separated() {
+        let mut tensor = TrainedTensor { shape: vec![8, 1], values: (0_u8..8).map(f32::from).collect() };
+        separate_rotary_halves(&mut tensor, 2);
+        assert_eq!(tensor.values, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+    }
+
+    #[test]
+    fn weights_of_another_model_are_told() {
+        let error = minilm(&safetensors::serialize(NOTHING, None).unwrap()).unwrap_err().to_string();
+        insta::assert_snapshot!(error, @"trained weights: no tensor is called `embeddings.position_embeddings.weight`");
+    }
+
+    const NOTHING: [(&str, safetensors::tensor::TensorView<'static>); 0] = [];
+}
