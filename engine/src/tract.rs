@@ -1,6 +1,7 @@
 //! tract: pure Rust, always there.
 
 mod model;
+mod operators;
 mod profile;
 mod tensor;
 

@@ -32,8 +32,7 @@ impl Loaded {
     fn parse(path: &Path) -> TractResult<Self> {
         // Declared shapes of inner tensors and of outputs are left out: with symbolic
         // dimensions they clash with the concrete ones that follow from the inputs.
-        let onnx =
-            tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        let onnx = super::operators::reader().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let mut proto = onnx.proto_model_for_path(path)?;
         let mut nodes = Vec::new();
         if let Some(graph) = &mut proto.graph {

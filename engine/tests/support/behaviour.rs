@@ -183,6 +183,27 @@ pub fn outputs_without_a_node_are_given(engine: &dyn Engine) {
     assert_eq!(&memory.as_ref()[32..40], weight.data());
 }
 
+/// Attributes left out have the values that ONNX gives them.
+pub fn defaults_are_those_of_onnx(engine: &dyn Engine) {
+    let zeros = ModelBuilder::new()
+        .input("x", ElementType::Float32, &[-1, 2])
+        .node("extent", "Shape", &["x"], &["s"])
+        .node("zeros", "ConstantOfShape", &["s"], &["z"])
+        .node("sum", "Add", &["x", "z"], &["y"])
+        .output("y", ElementType::Float32)
+        .write();
+    let x = floats(&[1, 2], &[1.0, 2.0]);
+    assert_eq!(run_once(engine, &zeros, &[("x", &x)], &["y"], &PLAIN).unwrap(), [x.clone()]);
+
+    let squeeze = ModelBuilder::new()
+        .input("x", ElementType::Float32, &[1, 2])
+        .node("drop", "Squeeze", &["x"], &["y"])
+        .output("y", ElementType::Float32);
+    let squeeze = squeeze.write_for(11);
+    let outputs = run_once(engine, &squeeze, &[("x", &x)], &["y"], &PLAIN).unwrap();
+    assert_eq!(outputs, [floats(&[2], &[1.0, 2.0])]);
+}
+
 pub fn wrong_inputs_are_refused(engine: &dyn Engine) {
     let model = affine().write();
     let good = [spec("a", ElementType::Float32, &[1, 2]), spec("b", ElementType::Float32, &[1, 2])];
