@@ -111,7 +111,11 @@ fn try_model(path: &Path, arguments: &Arguments) -> Result<String, Failure> {
     } else {
         cells.push("–".to_owned());
     }
-    Ok(format!("| {} |{}", cells.join(" | "), notes.iter().map(|note| format!(" {note}")).collect::<String>()))
+    Ok(format!(
+        "| {} |{}",
+        cells.join(" | "),
+        notes.iter().map(|note| format!(" {note}")).collect::<String>()
+    ))
 }
 
 struct Outcome {
@@ -183,7 +187,8 @@ fn profile(
 fn read_ports(path: &Path, arguments: &Arguments) -> Result<Ports, Failure> {
     let bytes = std::fs::read(PathBuf::from(path))?;
     let graph = onnx::ModelProto::decode(bytes::Bytes::from(bytes))?.graph.ok_or("no graph")?;
-    let weights: std::collections::BTreeSet<&str> = graph.initializer.iter().map(|weight| weight.name()).collect();
+    let weights: std::collections::BTreeSet<&str> =
+        graph.initializer.iter().map(|weight| weight.name()).collect();
     let inputs = graph.input.iter().filter(|input| !weights.contains(input.name()));
     let inputs = inputs.map(|input| spec_of(input, arguments)).collect::<Result<_, _>>()?;
     Ok(Ports { inputs, outputs: graph.output.iter().map(|output| output.name().to_owned()).collect() })

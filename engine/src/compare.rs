@@ -92,12 +92,7 @@ struct Extremes {
 }
 
 impl Extremes {
-    fn floats<const WIDTH: usize>(
-        &mut self,
-        left: &[u8],
-        right: &[u8],
-        value: impl Fn([u8; WIDTH]) -> f64,
-    ) {
+    fn floats<const WIDTH: usize>(&mut self, left: &[u8], right: &[u8], value: impl Fn([u8; WIDTH]) -> f64) {
         for (left, right) in left.as_chunks().0.iter().zip(right.as_chunks().0) {
             let (left, right) = (value(*left), value(*right));
             if left.is_finite() {
@@ -107,8 +102,7 @@ impl Extremes {
                 continue;
             }
             let difference = (right - left).abs();
-            self.absolute =
-                self.absolute.max(if difference.is_nan() { f64::INFINITY } else { difference });
+            self.absolute = self.absolute.max(if difference.is_nan() { f64::INFINITY } else { difference });
         }
     }
 

@@ -20,14 +20,12 @@ pub struct RandomHints {
 /// # Errors
 /// When the shape is too large to exist.
 pub fn random_tensor(spec: &TensorSpec, seed: u64, hints: &RandomHints) -> Result<Tensor, TensorError> {
-    let too_large =
-        || TensorError::TooLarge { element_type: spec.element_type, shape: spec.shape.clone() };
+    let too_large = || TensorError::TooLarge { element_type: spec.element_type, shape: spec.shape.clone() };
     let elements = spec.shape.iter().try_fold(1_u64, |product, &extent| product.checked_mul(extent));
     let elements = elements.and_then(|count| usize::try_from(count).ok()).ok_or_else(too_large)?;
     let mut random = SplitMix::new(seed, &spec.name);
     if spec.element_type == ElementType::String {
-        let strings: Vec<String> =
-            (0..elements).map(|_| format!("text-{}", random.below(1_000))).collect();
+        let strings: Vec<String> = (0..elements).map(|_| format!("text-{}", random.below(1_000))).collect();
         return Tensor::from_strings(spec.shape.clone(), &strings);
     }
     let length = spec.element_type.byte_size(&spec.shape).ok_or_else(too_large)?;

@@ -5,8 +5,8 @@ mod support;
 use support::behaviour;
 use support::*;
 use tranche_engine::{
-    Engine, LoadOptions, OnnxRuntimeEngine, RandomHints, TractEngine, compare, open_onnxruntime, random_tensor,
-    survey,
+    Engine, LoadOptions, OnnxRuntimeEngine, RandomHints, TractEngine, compare, open_onnxruntime,
+    random_tensor, survey,
 };
 use tranche_schema::ElementType;
 

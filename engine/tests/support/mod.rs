@@ -65,13 +65,7 @@ impl ModelBuilder {
         self
     }
 
-    pub fn node(
-        self,
-        name: &str,
-        operator: &str,
-        inputs: &[&str],
-        outputs: &[&str],
-    ) -> Self {
+    pub fn node(self, name: &str, operator: &str, inputs: &[&str], outputs: &[&str]) -> Self {
         self.node_with(name, operator, inputs, outputs, vec![])
     }
 
