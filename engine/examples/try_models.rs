@@ -2,9 +2,10 @@
 //! each: how docs/engines.md is made.
 //!
 //! `try_models [--dim NAME=SIZE] [--shape INPUT=1x3x224x224] [--limit INPUT=SIZE]
-//! [--plain] [--profile] MODEL.onnx...`
+//! [--value INPUT=NUMBER] [--plain] [--profile] MODEL.onnx...`
 //!
 //! Options hold for the models after them. `--limit` bounds an integer input's values,
+//! `--value` gives an int64 scalar,
 //! `--plain` turns optimisation off, `--profile` adds how much of the time and of the
 //! shapes a profile attributes to nodes.
 
@@ -26,6 +27,7 @@ struct Arguments {
     dims: BTreeMap<String, u64>,
     shapes: BTreeMap<String, Vec<u64>>,
     hints: RandomHints,
+    values: BTreeMap<String, i64>,
     plain: bool,
     profile: bool,
 }
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
                 arguments.profile = true;
                 Ok(())
             }
-            "--dim" | "--shape" | "--limit" => bind(&mut arguments, &word, words.next()),
+            "--dim" | "--shape" | "--limit" | "--value" => bind(&mut arguments, &word, words.next()),
             model => try_model(Path::new(model), &arguments).map(|row| println!("{row}")),
         };
         if let Err(error) = result {
@@ -68,6 +70,7 @@ fn bind(arguments: &mut Arguments, option: &str, value: Option<String>) -> Resul
     match option {
         "--dim" => drop(arguments.dims.insert(name.to_owned(), size.parse()?)),
         "--limit" => drop(arguments.hints.integer_limits.insert(name.to_owned(), size.parse()?)),
+        "--value" => drop(arguments.values.insert(name.to_owned(), size.parse()?)),
         _ => {
             let shape = size.split('x').filter(|part| !part.is_empty()).map(str::parse);
             arguments.shapes.insert(name.to_owned(), shape.collect::<Result<_, _>>()?);
@@ -78,7 +81,10 @@ fn bind(arguments: &mut Arguments, option: &str, value: Option<String>) -> Resul
 
 fn try_model(path: &Path, arguments: &Arguments) -> Result<String, Failure> {
     let ports = read_ports(path, arguments)?;
-    let inputs = ports.inputs.iter().map(|spec| random_tensor(spec, 7, &arguments.hints));
+    let inputs = ports.inputs.iter().map(|spec| match arguments.values.get(&spec.name) {
+        Some(value) => Tensor::from_i64(spec.shape.clone(), &[*value]),
+        None => random_tensor(spec, 7, &arguments.hints),
+    });
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     let mut cells = vec![path.file_stem().unwrap_or_default().to_string_lossy().into_owned()];
     let mut results: Vec<Vec<Tensor>> = Vec::new();
@@ -105,7 +111,11 @@ fn try_model(path: &Path, arguments: &Arguments) -> Result<String, Failure> {
     } else {
         cells.push("–".to_owned());
     }
-    Ok(format!("| {} |{}", cells.join(" | "), notes.iter().map(|note| format!(" {note}")).collect::<String>()))
+    Ok(format!(
+        "| {} |{}",
+        cells.join(" | "),
+        notes.iter().map(|note| format!(" {note}")).collect::<String>()
+    ))
 }
 
 struct Outcome {
@@ -177,7 +187,8 @@ fn profile(
 fn read_ports(path: &Path, arguments: &Arguments) -> Result<Ports, Failure> {
     let bytes = std::fs::read(PathBuf::from(path))?;
     let graph = onnx::ModelProto::decode(bytes::Bytes::from(bytes))?.graph.ok_or("no graph")?;
-    let weights: std::collections::BTreeSet<&str> = graph.initializer.iter().map(|weight| weight.name()).collect();
+    let weights: std::collections::BTreeSet<&str> =
+        graph.initializer.iter().map(|weight| weight.name()).collect();
     let inputs = graph.input.iter().filter(|input| !weights.contains(input.name()));
     let inputs = inputs.map(|input| spec_of(input, arguments)).collect::<Result<_, _>>()?;
     Ok(Ports { inputs, outputs: graph.output.iter().map(|output| output.name().to_owned()).collect() })

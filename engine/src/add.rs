@@ -98,7 +98,9 @@ impl AddError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Platform { .. } => "install ONNX Runtime yourself and set TRANCHE_ONNXRUNTIME to its library",
+            Self::Platform { .. } => {
+                "install ONNX Runtime yourself and set TRANCHE_ONNXRUNTIME to its library"
+            }
             Self::NoCache => "set TRANCHE_CACHE to a folder",
             Self::Python { .. } => "install Python 3 with pip, or name one with `--python`",
             Self::Pip { .. } | Self::Deadline { .. } => {
@@ -197,8 +199,8 @@ fn download(python: &Path, package: &Package, folder: &Path) -> Result<(), AddEr
         .stdout(output)
         .stderr(errors)
         .spawn();
-    let mut child = started
-        .map_err(|error| AddError::Python { python: python.to_owned(), reason: error.to_string() })?;
+    let mut child =
+        started.map_err(|error| AddError::Python { python: python.to_owned(), reason: error.to_string() })?;
     let status = wait(&mut child, DEADLINE).map_err(|error| files(&log, &error))?;
     let Some(status) = status else {
         return Err(AddError::Deadline { seconds: DEADLINE.as_secs() });

@@ -92,12 +92,7 @@ struct Extremes {
 }
 
 impl Extremes {
-    fn floats<const WIDTH: usize>(
-        &mut self,
-        left: &[u8],
-        right: &[u8],
-        value: impl Fn([u8; WIDTH]) -> f64,
-    ) {
+    fn floats<const WIDTH: usize>(&mut self, left: &[u8], right: &[u8], value: impl Fn([u8; WIDTH]) -> f64) {
         for (left, right) in left.as_chunks().0.iter().zip(right.as_chunks().0) {
             let (left, right) = (value(*left), value(*right));
             if left.is_finite() {
@@ -107,8 +102,7 @@ impl Extremes {
                 continue;
             }
             let difference = (right - left).abs();
-            self.absolute =
-                self.absolute.max(if difference.is_nan() { f64::INFINITY } else { difference });
+            self.absolute = self.absolute.max(if difference.is_nan() { f64::INFINITY } else { difference });
         }
     }
 
@@ -126,5 +120,64 @@ impl Extremes {
         }
         // Rounded to a float's 53 bits, which keeps 0 and the order.
         (self.absolute, self.scale) = (absolute as f64, scale as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn floats(values: &[f32]) -> Tensor {
+        Tensor::from_f32(vec![values.len() as u64], values).unwrap()
+    }
+
+    #[test]
+    fn the_scale_is_the_largest_reference() {
+        let difference = compare(&floats(&[1.0, -4.0]), &floats(&[1.5, -4.0])).unwrap();
+        let expected =
+            Difference { max_absolute: 0.5, scale: 4.0, max_relative: 0.125, bit_identical: false };
+        assert_eq!(difference, expected);
+        assert_eq!(compare(&floats(&[0.0]), &floats(&[-0.0])).unwrap().max_relative, 0.0);
+        assert_eq!(compare(&floats(&[0.0]), &floats(&[0.5])).unwrap().max_relative, 0.5);
+    }
+
+    #[test]
+    fn nan_equals_only_nan() {
+        let nan = floats(&[f32::NAN, f32::INFINITY]);
+        assert_eq!(compare(&nan, &nan).unwrap().max_absolute, 0.0);
+        for other in [[0.0, f32::INFINITY], [f32::NAN, f32::NEG_INFINITY], [f32::NAN, 0.0]] {
+            assert_eq!(compare(&nan, &floats(&other)).unwrap().max_absolute, f64::INFINITY);
+            assert_eq!(compare(&floats(&other), &nan).unwrap().max_absolute, f64::INFINITY);
+        }
+    }
+
+    #[test]
+    fn integers_and_strings_are_exact() {
+        let integers = |values: &[i64]| Tensor::from_i64(vec![2], values).unwrap();
+        let difference = compare(&integers(&[i64::MIN, 5]), &integers(&[i64::MIN, 3])).unwrap();
+        assert_eq!(difference.max_absolute, 2.0);
+        let far = compare(&integers(&[i64::MIN, 0]), &integers(&[i64::MAX, 0])).unwrap();
+        assert_eq!(far.max_absolute, 2.0_f64.powi(64));
+        let strings = |values: &[&str]| Tensor::from_strings(vec![1], values).unwrap();
+        assert!(compare(&strings(&["a"]), &strings(&["a"])).unwrap().bit_identical);
+        assert_eq!(compare(&strings(&["a"]), &strings(&["b"])).unwrap().max_absolute, f64::INFINITY);
+    }
+
+    #[test]
+    fn half_floats_are_compared_by_value() {
+        let halves = |values: [f32; 2]| {
+            let bytes: Vec<u8> =
+                values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+            Tensor::new(ElementType::BFloat16, vec![2], bytes.into()).unwrap()
+        };
+        assert_eq!(compare(&halves([2.0, 1.0]), &halves([2.0, 1.5])).unwrap().max_relative, 0.25);
+    }
+
+    #[test]
+    fn other_types_and_shapes_are_refused() {
+        let error = compare(&floats(&[1.0]), &Tensor::from_i64(vec![1], &[1]).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "element types differ: float32 and int64");
+        let error = compare(&floats(&[1.0]), &floats(&[1.0, 2.0])).unwrap_err();
+        assert_eq!(error.to_string(), "shapes differ: [1] and [2]");
     }
 }

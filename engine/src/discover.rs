@@ -125,8 +125,7 @@ fn try_out(engine: &dyn Engine) -> Result<(), EngineError> {
     let folder = tempfile::tempdir().map_err(|error| failed(error.to_string()))?;
     let model = folder.path().join("negation.onnx");
     std::fs::write(&model, NEGATION).map_err(|error| failed(error.to_string()))?;
-    let input =
-        TensorSpec { name: "x".to_owned(), element_type: ElementType::Float32, shape: vec![1] };
+    let input = TensorSpec { name: "x".to_owned(), element_type: ElementType::Float32, shape: vec![1] };
     let mut session = engine.load(&model, &[input], &["y".to_owned()], &LoadOptions::default())?;
     let value = Tensor::from_f32(vec![1], &[1.5]).map_err(|error| failed(error.to_string()))?;
     let mut outputs = [OutputBuffer::Engine(None)];

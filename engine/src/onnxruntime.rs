@@ -59,9 +59,7 @@ impl OnnxRuntimeEngine {
         options: &LoadOptions,
     ) -> Result<OnnxRuntimeSession, EngineError> {
         guarded(|| OnnxRuntimeSession::load(&self.environment, model, source, inputs, outputs, options))
-            .unwrap_or_else(|reason| {
-                Err(EngineError::Load { engine: NAME, model: model.to_owned(), reason })
-            })
+            .unwrap_or_else(|reason| Err(EngineError::Load { engine: NAME, model: model.to_owned(), reason }))
     }
 }
 
@@ -93,8 +91,7 @@ impl Engine for OnnxRuntimeEngine {
         values: &[TensorView<'_>],
         tensors: &[String],
     ) -> Result<Vec<Option<TensorSpec>>, EngineError> {
-        let failed =
-            |reason| EngineError::Load { engine: NAME, model: model.to_owned(), reason };
+        let failed = |reason| EngineError::Load { engine: NAME, model: model.to_owned(), reason };
         let mut bytes = map(model).map_err(failed)?.to_vec();
         let skeleton = Skeleton::read(&bytes).map_err(failed)?;
         let made = |name: &&String| skeleton.nodes.iter().any(|node| node.outputs.contains(name));

@@ -20,14 +20,12 @@ pub struct RandomHints {
 /// # Errors
 /// When the shape is too large to exist.
 pub fn random_tensor(spec: &TensorSpec, seed: u64, hints: &RandomHints) -> Result<Tensor, TensorError> {
-    let too_large =
-        || TensorError::TooLarge { element_type: spec.element_type, shape: spec.shape.clone() };
+    let too_large = || TensorError::TooLarge { element_type: spec.element_type, shape: spec.shape.clone() };
     let elements = spec.shape.iter().try_fold(1_u64, |product, &extent| product.checked_mul(extent));
     let elements = elements.and_then(|count| usize::try_from(count).ok()).ok_or_else(too_large)?;
     let mut random = SplitMix::new(seed, &spec.name);
     if spec.element_type == ElementType::String {
-        let strings: Vec<String> =
-            (0..elements).map(|_| format!("text-{}", random.below(1_000))).collect();
+        let strings: Vec<String> = (0..elements).map(|_| format!("text-{}", random.below(1_000))).collect();
         return Tensor::from_strings(spec.shape.clone(), &strings);
     }
     let length = spec.element_type.byte_size(&spec.shape).ok_or_else(too_large)?;
@@ -128,5 +126,68 @@ impl SplitMix {
     /// Uniform in 0..limit (to within limit/2⁶⁴), by the high half of a product.
     fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn spec(name: &str, element_type: ElementType, shape: &[u64]) -> TensorSpec {
+        TensorSpec { name: name.to_owned(), element_type, shape: shape.to_vec() }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_type_and_shape_is_made(
+            index in 0..ElementType::ALL.len(),
+            shape in prop::collection::vec(0_u64..4, 0..4),
+            seed: u64,
+        ) {
+            let spec = spec("x", ElementType::ALL[index], &shape);
+            let tensor = random_tensor(&spec, seed, &RandomHints::default()).unwrap();
+            prop_assert_eq!(tensor.view().check(), Ok(()));
+            prop_assert_eq!(tensor.shape(), &shape);
+            prop_assert_eq!(random_tensor(&spec, seed, &RandomHints::default()).unwrap(), tensor);
+        }
+
+        #[test]
+        fn integers_stay_below_their_limit(limit in 1_u64..1_000_000, seed: u64) {
+            let hints = RandomHints { integer_limits: [("ids".to_owned(), limit)].into() };
+            let tensor = random_tensor(&spec("ids", ElementType::Int64, &[64]), seed, &hints).unwrap();
+            let values = tensor.as_slice::<i64>().unwrap();
+            prop_assert!(values.iter().all(|&value| value >= 0 && (value as u64) < limit));
+        }
+    }
+
+    #[test]
+    fn values_are_the_same_everywhere() {
+        let tensor = random_tensor(&spec("x", ElementType::Float32, &[3]), 7, &RandomHints::default());
+        let other = random_tensor(&spec("y", ElementType::Float32, &[3]), 7, &RandomHints::default());
+        let tensor = tensor.unwrap();
+        assert_ne!(tensor, other.unwrap());
+        assert_eq!(tensor.as_slice::<f32>().unwrap(), [0.48258233, 0.6632396, 0.24661684]);
+    }
+
+    #[test]
+    fn names_tell_masks_and_types() {
+        let values = |name| {
+            let tensor = random_tensor(&spec(name, ElementType::Int64, &[4]), 1, &RandomHints::default());
+            tensor.unwrap().as_slice::<i64>().unwrap().to_vec()
+        };
+        assert_eq!(values("attention_mask"), [1; 4]);
+        assert_eq!(values("token_type_ids"), [0; 4]);
+    }
+
+    #[test]
+    fn absurd_shapes_are_refused() {
+        let absurd = spec("x", ElementType::UInt8, &[u64::MAX, 3]);
+        assert!(matches!(
+            random_tensor(&absurd, 0, &RandomHints::default()),
+            Err(TensorError::TooLarge { .. })
+        ));
     }
 }

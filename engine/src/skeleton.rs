@@ -59,9 +59,8 @@ impl Skeleton {
     pub(crate) fn read(model: &[u8]) -> Result<Self, String> {
         let model = ModelSkeleton::decode(model).map_err(|error| error.to_string())?;
         let graph = model.graph.unwrap_or_default();
-        let names = unique_node_names(
-            graph.node.iter().map(|node| (node.name.as_str(), node.op_type.as_str())),
-        );
+        let names =
+            unique_node_names(graph.node.iter().map(|node| (node.name.as_str(), node.op_type.as_str())));
         let mut index = 0;
         let nodes = graph.node.into_iter().zip(names).map(|(node, name)| {
             let runtime_name =
@@ -71,7 +70,10 @@ impl Skeleton {
             let outputs = node.output.into_iter().filter(|output| !output.is_empty()).collect();
             SkeletonNode { name, runtime_name, outputs }
         });
-        Ok(Self { nodes: nodes.collect(), outputs: graph.output.into_iter().map(|value| value.name).collect() })
+        Ok(Self {
+            nodes: nodes.collect(),
+            outputs: graph.output.into_iter().map(|value| value.name).collect(),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! tract: pure Rust, always there.
 
 mod model;
+mod operators;
 mod profile;
 mod tensor;
 
@@ -11,7 +12,9 @@ use model::{Loaded, first_words};
 use profile::Profiler;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tract_onnx::prelude::{RunOptions, SymbolValues, TVec, TValue, TractResult, TypedModel, TypedSimplePlan, multithread::Executor};
+use tract_onnx::prelude::{
+    RunOptions, SymbolValues, TValue, TVec, TractResult, TypedModel, TypedSimplePlan, multithread::Executor,
+};
 use tranche_schema::{TensorSpec, TensorView};
 
 pub(crate) const NAME: &str = "tract";
@@ -106,7 +109,8 @@ impl TractSession {
             .zip(inputs)
             .map(|(spec, view)| {
                 check_input(spec, view)?;
-                tensor::to_tract(view).map_err(|reason| EngineError::Input { name: spec.name.clone(), reason })
+                tensor::to_tract(view)
+                    .map_err(|reason| EngineError::Input { name: spec.name.clone(), reason })
             })
             .collect()
     }

@@ -21,6 +21,7 @@ behaves! {
     zero_length_dimensions_work,
     external_weights_are_found,
     outputs_without_a_node_are_given,
+    defaults_are_those_of_onnx,
     wrong_inputs_are_refused,
     booleans_are_zero_or_one,
     broken_files_are_refused,

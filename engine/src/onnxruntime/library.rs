@@ -68,12 +68,7 @@ fn check_version(version: &str, library: &Path) -> Result<(), String> {
     if found.0 == oldest.0 && found >= oldest {
         return Ok(());
     }
-    Err(format!(
-        "{} is version {version}; {}.{} or later is needed",
-        library.display(),
-        oldest.0,
-        oldest.1
-    ))
+    Err(format!("{} is version {version}; {}.{} or later is needed", library.display(), oldest.0, oldest.1))
 }
 
 fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {

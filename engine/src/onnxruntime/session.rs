@@ -333,11 +333,7 @@ fn check_inputs(session: &ort::session::Session, inputs: &[TensorSpec]) -> Resul
     Ok(())
 }
 
-fn find_output(
-    session: &ort::session::Session,
-    inputs: &[TensorSpec],
-    name: &str,
-) -> Result<Output, String> {
+fn find_output(session: &ort::session::Session, inputs: &[TensorSpec], name: &str) -> Result<Output, String> {
     let declared = session.outputs().iter().find(|output| output.name() == name);
     let declared = declared.ok_or_else(|| format!("the model has no output `{name}`"))?;
     let ValueType::Tensor { ty, .. } = declared.dtype() else {

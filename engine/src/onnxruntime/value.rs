@@ -1,10 +1,10 @@
 //! Tensors as ONNX Runtime holds them, of every element type, over the caller's memory.
 
+use ort::sys::{ONNXTensorElementDataType as Code, OrtStatusPtr, OrtValue};
+use ort::{AsPointer, memory::Allocator, memory::MemoryInfo};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
-use ort::sys::{ONNXTensorElementDataType as Code, OrtStatusPtr, OrtValue};
-use ort::{AsPointer, memory::Allocator, memory::MemoryInfo};
 use tranche_schema::{AlignedBuffer, ElementType, Tensor, TensorView};
 
 /// ONNX Runtime's numbers are ONNX's but for the newest types.
@@ -182,7 +182,8 @@ impl<'a> Value<'a> {
                 &raw mut rank,
             )
         })?;
-        let element_type = from_number(number).ok_or_else(|| format!("its element type {number} is unknown"))?;
+        let element_type =
+            from_number(number).ok_or_else(|| format!("its element type {number} is unknown"))?;
         let shape: &[i64] = if rank == 0 || shape.is_null() {
             &[]
         } else {
@@ -203,7 +204,8 @@ impl<'a> Value<'a> {
         }
         let length = element_type.byte_size(&shape).and_then(|length| usize::try_from(length).ok());
         let data = self.read(length.ok_or("it is too large")?)?;
-        Tensor::new(element_type, shape, AlignedBuffer::copy_of(data).freeze()).map_err(|error| error.to_string())
+        Tensor::new(element_type, shape, AlignedBuffer::copy_of(data).freeze())
+            .map_err(|error| error.to_string())
     }
 
     #[expect(unsafe_code, reason = "ort reads data of values that it made itself")]

@@ -32,14 +32,12 @@ impl Loaded {
     fn parse(path: &Path) -> TractResult<Self> {
         // Declared shapes of inner tensors and of outputs are left out: with symbolic
         // dimensions they clash with the concrete ones that follow from the inputs.
-        let onnx =
-            tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        let onnx = super::operators::reader().with_ignore_value_info(true).with_ignore_output_shapes(true);
         let mut proto = onnx.proto_model_for_path(path)?;
         let mut nodes = Vec::new();
         if let Some(graph) = &mut proto.graph {
-            let names = unique_node_names(
-                graph.node.iter().map(|node| (node.name.as_str(), node.op_type.as_str())),
-            );
+            let names =
+                unique_node_names(graph.node.iter().map(|node| (node.name.as_str(), node.op_type.as_str())));
             for (node, name) in graph.node.iter_mut().zip(names) {
                 node.name.clone_from(&name);
                 let outputs = node.output.iter().filter(|output| !output.is_empty()).cloned();
@@ -76,9 +74,7 @@ impl Loaded {
             if let Ok(declared) = self.model.outlet_fact(outlet) {
                 check_declared(declared, spec).map_err(wrong)?;
             }
-            self.model
-                .set_outlet_fact(outlet, fact)
-                .map_err(|error| self.refused(first_words(&error)))?;
+            self.model.set_outlet_fact(outlet, fact).map_err(|error| self.refused(first_words(&error)))?;
             order.push(outlet);
         }
         if let Some(missing) = sources.iter().find(|outlet| !order.contains(outlet)) {
@@ -149,11 +145,8 @@ fn check_declared(declared: &InferenceFact, spec: &TensorSpec) -> Result<(), Str
     if declared.shape.is_open() {
         return Ok(());
     }
-    let dims: Vec<Option<u64>> = declared
-        .shape
-        .dims()
-        .map(|dim| u64::try_from(dim.concretize()?.to_i64().ok()?).ok())
-        .collect();
+    let dims: Vec<Option<u64>> =
+        declared.shape.dims().map(|dim| u64::try_from(dim.concretize()?.to_i64().ok()?).ok()).collect();
     let fits = dims.len() == spec.shape.len()
         && dims.iter().zip(&spec.shape).all(|(declared, extent)| declared.is_none_or(|dim| dim == *extent));
     if fits {

@@ -1,5 +1,8 @@
 use std::borrow::Cow;
-use tract_onnx::prelude::{DatumType, IntoTValue, SymbolValues, TDim, TValue, Tensor as TractTensor, TractResult, tract_ndarray::ArrayD};
+use tract_onnx::prelude::{
+    DatumType, IntoTValue, SymbolValues, TDim, TValue, Tensor as TractTensor, TractResult,
+    tract_ndarray::ArrayD,
+};
 use tract_onnx::tract_core::internal::{bail, format_err};
 use tranche_schema::{ElementType, TensorView};
 

@@ -13,8 +13,7 @@ pub fn inputs_and_outputs_are_in_the_callers_order(engine: &dyn Engine) {
     let (a, b) = (floats(&[1, 2], &[-20.0, 1.0]), floats(&[1, 2], &[1.0, 2.0]));
     for optimise in [false, true] {
         let options = LoadOptions { optimise, ..PLAIN };
-        let outputs =
-            run_once(engine, &model, &[("b", &b), ("a", &a)], &["s", "p"], &options).unwrap();
+        let outputs = run_once(engine, &model, &[("b", &b), ("a", &a)], &["s", "p"], &options).unwrap();
         assert_eq!(outputs, [floats(&[1, 2], &[-13.0, 11.0]), floats(&[1, 2], &[0.0, 11.0])]);
     }
 }
@@ -26,8 +25,7 @@ pub fn caller_buffers_are_written_in_place(engine: &dyn Engine) {
     for offset in [0, 1] {
         let mut memory = AlignedBuffer::zeroed(16);
         let data = &mut memory.as_mut()[offset..offset + 8];
-        let mut outputs =
-            [OutputBuffer::Caller { element_type: ElementType::Float32, shape: &[1, 2], data }];
+        let mut outputs = [OutputBuffer::Caller { element_type: ElementType::Float32, shape: &[1, 2], data }];
         session.run(&[a.view(), b.view()], &mut outputs).unwrap();
         let expected = floats(&[1, 2], &[7.5, 11.0]);
         assert_eq!(&memory.as_ref()[offset..offset + 8], expected.data());
@@ -72,9 +70,8 @@ pub fn a_model_without_inputs_runs(engine: &dyn Engine) {
 /// Values of each type come back as they went in, through an operator that computes.
 pub fn element_types_pass(engine: &dyn Engine, element_types: &[ElementType]) {
     for element_type in element_types {
-        let model = ModelBuilder::new()
-            .input("x", *element_type, &[-1])
-            .node("join", "Concat", &["x", "x"], &["y"]);
+        let model =
+            ModelBuilder::new().input("x", *element_type, &[-1]).node("join", "Concat", &["x", "x"], &["y"]);
         // Concat's axis is an attribute.
         let model = ModelBuilder::with_axis(model, 0).output("y", *element_type).write();
         let (once, twice) = samples(*element_type);
@@ -181,6 +178,27 @@ pub fn outputs_without_a_node_are_given(engine: &dyn Engine) {
     session.run(&[a.view(), b.view()], &mut outputs).unwrap();
     assert_eq!(&memory.as_ref()[..8], a.data());
     assert_eq!(&memory.as_ref()[32..40], weight.data());
+}
+
+/// Attributes left out have the values that ONNX gives them.
+pub fn defaults_are_those_of_onnx(engine: &dyn Engine) {
+    let zeros = ModelBuilder::new()
+        .input("x", ElementType::Float32, &[-1, 2])
+        .node("extent", "Shape", &["x"], &["s"])
+        .node("zeros", "ConstantOfShape", &["s"], &["z"])
+        .node("sum", "Add", &["x", "z"], &["y"])
+        .output("y", ElementType::Float32)
+        .write();
+    let x = floats(&[1, 2], &[1.0, 2.0]);
+    assert_eq!(run_once(engine, &zeros, &[("x", &x)], &["y"], &PLAIN).unwrap(), [x.clone()]);
+
+    let squeeze = ModelBuilder::new()
+        .input("x", ElementType::Float32, &[1, 2])
+        .node("drop", "Squeeze", &["x"], &["y"])
+        .output("y", ElementType::Float32);
+    let squeeze = squeeze.write_for(11);
+    let outputs = run_once(engine, &squeeze, &[("x", &x)], &["y"], &PLAIN).unwrap();
+    assert_eq!(outputs, [floats(&[2], &[1.0, 2.0])]);
 }
 
 pub fn wrong_inputs_are_refused(engine: &dyn Engine) {

@@ -65,13 +65,7 @@ impl ModelBuilder {
         self
     }
 
-    pub fn node(
-        self,
-        name: &str,
-        operator: &str,
-        inputs: &[&str],
-        outputs: &[&str],
-    ) -> Self {
+    pub fn node(self, name: &str, operator: &str, inputs: &[&str], outputs: &[&str]) -> Self {
         self.node_with(name, operator, inputs, outputs, vec![])
     }
 
@@ -101,7 +95,12 @@ impl ModelBuilder {
     }
 
     pub fn encode(self) -> Vec<u8> {
-        let opset = onnx::OperatorSetIdProto { domain: None, version: Some(17) };
+        self.encode_for(17)
+    }
+
+    /// For a version of the operator set.
+    pub fn encode_for(self, version: i64) -> Vec<u8> {
+        let opset = onnx::OperatorSetIdProto { domain: None, version: Some(version) };
         onnx::ModelProto {
             ir_version: Some(8),
             opset_import: vec![opset],
@@ -112,9 +111,13 @@ impl ModelBuilder {
     }
 
     pub fn write(self) -> Fixture {
+        self.write_for(17)
+    }
+
+    pub fn write_for(self, version: i64) -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.onnx");
-        std::fs::write(&path, self.encode()).unwrap();
+        std::fs::write(&path, self.encode_for(version)).unwrap();
         Fixture { path, folder }
     }
 }
