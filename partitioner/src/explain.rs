@@ -1,5 +1,5 @@
 use std::fmt::Write as _;
-use tranche_schema::{Plan, SlicePlan, TensorSpec};
+use tranche_schema::{Edge, GibSeconds, Plan, SlicePlan, TensorSpec};
 
 /// A plan as text for people: slices with what they take, edges, totals beside
 /// unsplit and the lower bound, reasons and notes. Ends with a newline.
@@ -40,6 +40,7 @@ fn slices(plan: &Plan) -> String {
             .map(str::to_owned),
     ];
     let total = plan.prediction.memory_time.0;
+    let decimals = decimals(plan);
     for slice in &plan.slices {
         let prediction = &slice.prediction;
         let share = if total > 0.0 { prediction.memory_time.0 / total * 100.0 } else { 0.0 };
@@ -51,7 +52,7 @@ fn slices(plan: &Plan) -> String {
             format!("{:.2}", f64::from(slice.size.cpu_milli.0) / 1000.0),
             prediction.run_ms.to_string(),
             prediction.handoff_ms.to_string(),
-            prediction.memory_time.to_string(),
+            memory_time(prediction.memory_time, decimals),
             format!("{share:.1} %"),
         ]);
     }
@@ -71,14 +72,9 @@ fn edges(plan: &Plan) -> String {
         .edges
         .iter()
         .map(|edge| {
-            let readers = edge.to.iter().cloned().chain(edge.to_caller.then(|| "caller".to_owned()));
             [
                 edge.tensor.name.clone(),
-                format!(
-                    "{} -> {}",
-                    edge.from.as_deref().unwrap_or("caller"),
-                    readers.collect::<Vec<_>>().join(", ")
-                ),
+                format!("{} -> {}", edge.from.as_deref().unwrap_or("caller"), readers(edge)),
                 tensor_type(&edge.tensor),
                 format!("{}, {}", edge.channel, edge.codec),
                 edge.tensor.bytes().to_string(),
@@ -88,6 +84,16 @@ fn edges(plan: &Plan) -> String {
     table(&rows, 4)
 }
 
+/// Who reads a tensor; of more than three slices the first, the last and their number.
+fn readers(edge: &Edge) -> String {
+    let mut readers = match edge.to.as_slice() {
+        [first, .., last] if edge.to.len() > 3 => vec![format!("{first} .. {last} ({})", edge.to.len())],
+        few => few.to_vec(),
+    };
+    readers.extend(edge.to_caller.then(|| "caller".to_owned()));
+    readers.join(", ")
+}
+
 fn tensor_type(spec: &TensorSpec) -> String {
     let shape: Vec<String> = spec.shape.iter().map(u64::to_string).collect();
     format!("{}[{}]", spec.element_type, shape.join("x"))
@@ -95,6 +101,7 @@ fn tensor_type(spec: &TensorSpec) -> String {
 
 fn totals(plan: &Plan) -> String {
     let prediction = &plan.prediction;
+    let decimals = decimals(plan);
     let beside = |value: f64| {
         let reference = prediction.unsplit_memory_time.0;
         if reference > 0.0 {
@@ -107,27 +114,37 @@ fn totals(plan: &Plan) -> String {
         ["Total", "memory-time", "latency", "largest memory", ""].map(str::to_owned),
         [
             "this plan".to_owned(),
-            prediction.memory_time.to_string(),
+            memory_time(prediction.memory_time, decimals),
             prediction.latency_ms.to_string(),
             prediction.largest_memory_bytes.to_string(),
             beside(prediction.memory_time.0),
         ],
         [
             "unsplit".to_owned(),
-            prediction.unsplit_memory_time.to_string(),
+            memory_time(prediction.unsplit_memory_time, decimals),
             prediction.unsplit_latency_ms.to_string(),
             prediction.unsplit_memory_bytes.to_string(),
             String::new(),
         ],
         [
             "lower bound".to_owned(),
-            prediction.lower_bound.to_string(),
+            memory_time(prediction.lower_bound, decimals),
             String::new(),
             String::new(),
             beside(prediction.lower_bound.0),
         ],
     ];
     table(&rows, 1)
+}
+
+/// Decimals that show four digits of the plan's memory-time.
+fn decimals(plan: &Plan) -> usize {
+    let total = plan.prediction.memory_time.0;
+    if total > 0.0 { (3 - total.log10().floor() as i32).clamp(1, 9) as usize } else { 4 }
+}
+
+fn memory_time(value: GibSeconds, decimals: usize) -> String {
+    format!("{:.decimals$} GiB·s", value.0)
 }
 
 /// Aligned columns: the first `left` of them to the left, the others to the right.

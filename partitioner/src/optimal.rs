@@ -145,7 +145,8 @@ struct CostValue {
 /// Without a latency bound this is a dynamic programme over (position, number
 /// of slices). With one, and where the cheapest plan is too slow, it is label
 /// setting: per (position, number of slices) the Pareto front of (cost,
-/// latency), pruned with the exact cost and latency to go. Both are exact.
+/// latency), pruned by exact bounds on what is to go: the least latency, and the
+/// least cost plus a price on latency (Lagrange multiplier). Both are exact.
 ///
 /// # Errors
 /// [`PlanError::Infeasible`] when nothing satisfies the constraints.
@@ -153,10 +154,12 @@ pub(crate) fn optimal(costs: &Costs<'_>, constraints: &Constraints) -> Result<Ve
     let count = costs.problem().layers.len();
     let bounds = Bounds::new(constraints, count).map_err(PlanError::Infeasible)?;
     let to_go = cost_table(costs, &bounds);
-    let path = match to_go.path(&bounds) {
-        None => return Err(PlanError::Infeasible(relaxation::diagnose(costs, &bounds))),
-        Some(cheapest) if within_latency(costs, &bounds, &cheapest) => cheapest,
-        Some(_) => labels(costs, &bounds, &to_go)?,
+    let Some(cheapest) = to_go.path(&bounds) else {
+        return Err(PlanError::Infeasible(relaxation::diagnose(costs, &bounds)));
+    };
+    let path = match bounds.latency {
+        Some(most) if total_latency(costs, &cheapest) > most.0 => labels(costs, &bounds, most, cheapest)?,
+        _ => cheapest,
     };
     let unsplit: Vec<Range<usize>> = std::iter::once(0..count).collect();
     let allowed = bounds.least == 1
@@ -212,21 +215,24 @@ struct Label {
     parent: Option<usize>,
 }
 
+/// The cheapest segmentation within a latency bound that the cheapest of all,
+/// `too_slow`, breaks.
 fn labels(
     costs: &Costs<'_>,
     bounds: &Bounds,
-    cost_to_go: &Table<CostValue>,
+    most: Millis,
+    too_slow: Vec<Range<usize>>,
 ) -> Result<Vec<Range<usize>>, PlanError> {
     let count = costs.problem().layers.len();
     let states = bounds.states();
-    let Some(most) = bounds.latency else { return Ok(cost_to_go.path(bounds).unwrap_or_default()) };
     let latency_to_go = latency_table(costs, bounds);
     let fastest = latency_to_go.path(bounds).unwrap_or_default();
     if total_latency(costs, &fastest) > most.0 {
         return Err(PlanError::Infeasible(relaxation::diagnose(costs, bounds)));
     }
+    let priced = PricedLatency::find(costs, bounds, most, too_slow, fastest);
     let most_latency = most.0 * (1.0 + TIE);
-    let most_cost = total_cost(costs, &fastest) * (1.0 + TIE);
+    let most_priced = (total_cost(costs, &priced.within) + priced.price * most.0) * (1.0 + TIE);
     let mut arena = vec![Label { cost: 0.0, latency: 0.0, position: 0, parent: None }];
     let mut fronts: Vec<Vec<usize>> = vec![Vec::new(); (count + 1) * states];
     fronts[0].push(0);
@@ -238,8 +244,8 @@ fn labels(
             let end = segment.layers.end;
             for state in 0..states {
                 let Some(after) = bounds.next_state(state) else { continue };
-                let (Some(cost_left), Some(latency_left)) =
-                    (cost_to_go.value(end, after), latency_to_go.value(end, after))
+                let (Some(priced_left), Some(latency_left)) =
+                    (priced.to_go.value(end, after), latency_to_go.value(end, after))
                 else {
                     continue;
                 };
@@ -252,7 +258,7 @@ fn labels(
                         parent: Some(parent),
                     };
                     let hopeless = label.latency + latency_left > most_latency
-                        || label.cost + cost_left.cost > most_cost
+                        || label.cost + priced.price * label.latency + priced_left > most_priced
                         || (end == count && label.latency > most.0);
                     if !hopeless {
                         insert(&mut arena, &mut fronts[end * states + after], label);
@@ -264,8 +270,53 @@ fn labels(
     let best = (bounds.least..states)
         .flat_map(|state| fronts[count * states + state].iter().copied())
         .min_by(|&left, &right| arena[left].cost.total_cmp(&arena[right].cost));
-    // The fastest plan passes every test above, but for rounding.
-    Ok(best.map_or(fastest, |label| trace(&arena, label)))
+    // A segmentation within the bound is known: it passes every test above, but for rounding.
+    Ok(best.map_or(priced.within, |label| trace(&arena, label)))
+}
+
+/// A price on latency that makes cost + price × latency the tightest lower bound
+/// on the cost of segmentations within a latency bound, found by LARAC (Jüttner
+/// and others, "Lagrange relaxation based method for the QoS routing problem",
+/// INFOCOM 2001): for any price, cost ≥ (cost + price × latency) − price × bound.
+struct PricedLatency {
+    /// Cost per millisecond.
+    price: f64,
+    /// Least cost + price × latency to the end.
+    to_go: Table<f64>,
+    /// The cheapest segmentation within the bound that was met on the way.
+    within: Vec<Range<usize>>,
+}
+
+impl PricedLatency {
+    fn find(
+        costs: &Costs<'_>,
+        bounds: &Bounds,
+        most: Millis,
+        mut beyond: Vec<Range<usize>>,
+        mut within: Vec<Range<usize>>,
+    ) -> Self {
+        loop {
+            let (beyond_cost, beyond_latency) = (total_cost(costs, &beyond), total_latency(costs, &beyond));
+            let (within_cost, within_latency) = (total_cost(costs, &within), total_latency(costs, &within));
+            let price = ((within_cost - beyond_cost) / (beyond_latency - within_latency)).max(0.0);
+            let to_go = Table::solve(
+                costs,
+                bounds,
+                0.0,
+                |segment, rest| segment.cost.0 + price * segment.latency.0 + rest,
+                |value, best| value.total_cmp(best) == Ordering::Less,
+            );
+            let found = to_go.path(bounds).unwrap_or_default();
+            let latency = total_latency(costs, &found);
+            let priced = total_cost(costs, &found) + price * latency;
+            let seen = found == within || found == beyond;
+            if seen || priced >= (beyond_cost + price * beyond_latency) * (1.0 - TIE) {
+                return Self { price, to_go, within };
+            }
+            // Each round finds another corner of the convex hull, so this ends.
+            if latency <= most.0 { within = found } else { beyond = found }
+        }
+    }
 }
 
 /// Adds a label to a Pareto front kept by rising cost, unless one there is at

@@ -8,6 +8,9 @@ use tranche_schema::{Constraints, Plan};
 /// Savings below this share of the unsplit cost are within the error of prediction.
 const UNSURE: f64 = 0.05;
 
+/// A latency longer than unsplit's by this share is worth a note.
+const NOTABLY_SLOWER: f64 = 0.1;
+
 /// Pass: fills the reason of each slice and the notes of the plan.
 pub(crate) fn explain_cuts(
     costs: &Costs<'_>,
@@ -120,6 +123,16 @@ fn notes(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, path: &[Range<usiz
             ));
         }
     }
+    if path.len() > 1 && *strategy == Strategy::Optimal {
+        notes.extend(fewer_slices(costs, constraints, cost, path.len()));
+    }
+    let (latency, unsplit_latency) = (plan.prediction.latency_ms.0, plan.prediction.unsplit_latency_ms.0);
+    if latency > unsplit_latency * (1.0 + NOTABLY_SLOWER) {
+        notes.push(format!(
+            "a request takes {} against unsplit: bound latency where that matters",
+            percent(latency, unsplit_latency)
+        ));
+    }
     if constraints.latency_ms.is_some() && *strategy == Strategy::Optimal {
         let free = Constraints { latency_ms: None, ..*constraints };
         let unbound = optimal(costs, &free).map_or(cost, |path| total_cost(costs, &path));
@@ -150,6 +163,30 @@ fn notes(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, path: &[Range<usiz
     }
     notes.push("priced: memory-time of one warm request; start-up, idle time and fees are not".to_owned());
     notes
+}
+
+/// The fewest slices whose cost is not distinguishable from that of the plan.
+fn fewer_slices(costs: &Costs<'_>, constraints: &Constraints, cost: f64, slices: usize) -> Option<String> {
+    let with_at_most = |most: usize| {
+        let fewer = Constraints { max_slices: Some(most as u32), ..*constraints };
+        optimal(costs, &fewer).ok().filter(|path| total_cost(costs, path) <= cost * (1.0 + UNSURE))
+    };
+    let (mut least, mut most) = (1, slices);
+    let mut found = None;
+    // The least cost falls with the number of slices allowed: halve the range.
+    while least < most {
+        let middle = least.midpoint(most);
+        match with_at_most(middle) {
+            Some(path) => {
+                most = path.len().min(middle);
+                found = Some(path);
+            }
+            None => least = middle + 1,
+        }
+    }
+    let path = found?;
+    let dearer = percent(total_cost(costs, &path), cost);
+    Some(format!("{} slices cost {dearer}: max-slices {} gives almost the same", path.len(), path.len()))
 }
 
 fn why_unsplit(costs: &Costs<'_>, constraints: &Constraints, cost: f64) -> String {

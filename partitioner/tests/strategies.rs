@@ -81,6 +81,32 @@ fn the_bounds_that_errors_name_are_enough_as_printed() {
 }
 
 #[test]
+fn the_fewest_slices_of_almost_the_same_cost_are_named() {
+    let problem = chain(&[(0.7, 20 * MIB, MIB / 16); 16]);
+    let plan = planned(&problem, "optimal", &Constraints::default()).unwrap();
+    let note = plan.notes.iter().find(|note| note.contains("max-slices")).unwrap();
+    let named: u32 = note.split(' ').next().unwrap().parse().unwrap();
+    let cost_of = |most| {
+        let constraints = Constraints { max_slices: Some(most), ..Constraints::default() };
+        planned(&problem, "optimal", &constraints).unwrap().prediction.memory_time.0
+    };
+    assert!((named as usize) < plan.slices.len());
+    assert!(cost_of(named) <= plan.prediction.memory_time.0 * 1.05);
+    assert!(cost_of(named - 1) > plan.prediction.memory_time.0 * 1.05);
+    assert!(plan.notes.iter().any(|note| note.starts_with("a request takes +")), "{:?}", plan.notes);
+}
+
+#[test]
+fn many_readers_are_shortened() {
+    let mut problem = chain(&[(4.0, 40 * MIB, MIB); 5]);
+    problem.tensors[1].consumers = vec![1, 2, 3, 4];
+    problem.tensors[1].to_caller = true;
+    problem.outputs.push(problem.tensors[1].spec.clone());
+    let text = render(&planned(&problem, "uniform=5", &Constraints::default()).unwrap());
+    assert!(text.contains("tensor_0  slice-0 -> slice-1 .. slice-4 (4), caller "), "{text}");
+}
+
+#[test]
 fn strategies_read_back_as_written() {
     for text in ["optimal", "similarity", "similarity=3", "uniform=4", "unsplit", "manual=relu_5,pool1"] {
         assert_eq!(text.parse::<Strategy>().unwrap().to_string(), text);
