@@ -121,21 +121,27 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Loads a model over a memory map, inlines its local functions, resolves its
-    /// names and verifies it ([`Graph::verify`]).
+    /// Loads a model over a memory map and makes a checked graph of it, as
+    /// [`Graph::from_model`] does.
     ///
     /// # Errors
     /// When the file cannot be read or is not a valid model that tranche supports.
     pub fn load(path: &Path) -> Result<Self, GraphError> {
-        let prepare = |model| {
-            let graph = Self::new(functions::inline(model)?)?;
-            graph.verify()?;
-            Ok(graph)
-        };
-        prepare(Model::load(path)?).map_err(|error: GraphError| match error.path {
+        Self::from_model(Model::load(path)?).map_err(|error| match error.path {
             Some(_) => error,
             None => error.in_file(path),
         })
+    }
+
+    /// Inlines the local functions of a model, resolves its names ([`Graph::new`])
+    /// and verifies it ([`Graph::verify`]).
+    ///
+    /// # Errors
+    /// When it is not a valid model that tranche supports.
+    pub fn from_model(model: Model) -> Result<Self, GraphError> {
+        let graph = Self::new(functions::inline(model)?)?;
+        graph.verify()?;
+        Ok(graph)
     }
 
     /// Resolves the names of `model`, whose nodes (and those of its subgraphs) are
@@ -361,8 +367,7 @@ impl Builder {
             .iter()
             .map(|tensor| if tensor.is_empty() { Ok(None) } else { resolve(tensor).map(Some) })
             .collect::<Result<Vec<_>, _>>()?;
-        let captures =
-            captured_names(proto).into_iter().map(|tensor| resolve(tensor)).collect::<Result<Vec<_>, _>>()?;
+        let captures = captured_names(proto).into_iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
         let mut outputs = Vec::with_capacity(proto.output.len());
         for tensor in &proto.output {
             if tensor.is_empty() {

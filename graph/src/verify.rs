@@ -1,34 +1,4 @@
-//! The invariants of a graph, checked after loading and after every rewrite.
-//!
-//! [`Graph::new`] has already made sure that, in the main graph:
-//! - every tensor and every listed input has a name, and each name is defined once
-//!   (by an input, an initialiser or a node);
-//! - nodes are in an order in which they can run, so there is no cycle, also in
-//!   subgraphs;
-//! - every input of a node, and every outer name that its subgraphs read at any
-//!   depth, is defined before it; likewise for reads inside subgraphs;
-//! - node names are unique (missing and repeated ones are replaced);
-//! - every output of the graph is defined.
-//!
-//! [`Graph::verify`] checks that:
-//! - the IR version is 3 to 12, and the standard operator set 7 to 23;
-//! - no operator set is imported twice in different versions;
-//! - every node has an operator, whose domain is imported (or which is a local
-//!   function), at any depth;
-//! - no node has two attributes of a name; an attribute holds a value of the type
-//!   it says and of no other; none refers to a function's attribute outside of one;
-//! - inside each subgraph each name is defined once;
-//! - every stored tensor (initialiser, sparse part, attribute; at any depth) has a
-//!   known element type and no negative extent, its shape does not overflow, and
-//!   its data has as many bytes as shape and type ask; external data is inside of
-//!   the model's folder, there, and long enough;
-//! - a sparse initialiser has one-dimensional values, as many indices, and a shape;
-//! - declared types (inputs, outputs, values) have known element types, and a fully
-//!   fixed declared shape does not overflow;
-//! - an input of the graph that is no initialiser has a type; one that is an
-//!   initialiser has its element type;
-//! - local functions that are left (see [`Graph::load`], which inlines them) are
-//!   each defined once, and import the domains of their nodes.
+//! The verifier.
 
 use crate::onnx::attribute_proto::AttributeType;
 use crate::onnx::{
@@ -46,7 +16,37 @@ const IR_VERSIONS: RangeInclusive<i64> = 3..=12;
 const OPERATOR_SET_VERSIONS: RangeInclusive<i64> = 7..=23;
 
 impl Graph {
-    /// Checks every invariant that the documentation of this module lists.
+    /// Checks every invariant of a graph, after loading or a rewrite.
+    ///
+    /// [`Graph::new`] has already made sure that, in the main graph:
+    /// - every tensor and every listed input has a name, and each name is defined once
+    ///   (by an input, an initialiser or a node);
+    /// - nodes are in an order in which they can run, so there is no cycle, also in
+    ///   subgraphs;
+    /// - every input of a node, and every outer name that its subgraphs read at any
+    ///   depth, is defined before it; likewise for reads inside subgraphs;
+    /// - node names are unique (missing and repeated ones are replaced);
+    /// - every output of the graph is defined.
+    ///
+    /// This checks that:
+    /// - the IR version is 3 to 12, and the standard operator set 7 to 23;
+    /// - no operator set is imported twice in different versions;
+    /// - every node has an operator, whose domain is imported (or which is a local
+    ///   function), at any depth;
+    /// - no node has two attributes of a name; an attribute holds a value of the type
+    ///   it says and of no other; none refers to a function's attribute outside of one;
+    /// - inside each subgraph each name is defined once;
+    /// - every stored tensor (initialiser, sparse part, attribute; at any depth) has a
+    ///   known element type and no negative extent, its shape does not overflow, and
+    ///   its data has as many bytes as shape and type ask; external data is inside of
+    ///   the model's folder, there, and long enough;
+    /// - a sparse initialiser has one-dimensional values, as many indices, and a shape;
+    /// - declared types (inputs, outputs, values) have known element types, and a fully
+    ///   fixed declared shape does not overflow;
+    /// - an input of the graph that is no initialiser has a type; one that is an
+    ///   initialiser has its element type;
+    /// - local functions that are left (see [`Graph::load`], which inlines them) are
+    ///   each defined once, and import the domains of their nodes.
     ///
     /// # Errors
     /// The first that does not hold, naming the node or tensor.

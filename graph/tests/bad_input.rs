@@ -1,6 +1,8 @@
 //! Hostile and broken files end in an error that names what is wrong, and never
 //! in a panic or a large allocation.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure in a test says itself what it is")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! Graphs as text and as drawings.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure in a test says itself what it is")]
+
 mod common;
 
 use common::*;

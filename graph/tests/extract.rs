@@ -1,5 +1,7 @@
 //! Parts of a graph as models of their own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure in a test says itself what it is")]
+
 mod common;
 
 use common::*;
@@ -59,7 +61,9 @@ fn diamond() -> ModelProto {
 #[test]
 fn borders_of_a_diamond() {
     let graph = graph(diamond());
-    let cases: &[(&[u32], &[&str], &[&str], &[&str])] = &[
+    // Nodes, then the inputs, outputs and weights of their part.
+    type Names = &'static [&'static str];
+    let cases: &[(&[u32], Names, Names, Names)] = &[
         (&[0], &["x"], &["a"], &[]),
         (&[1], &["a"], &["b"], &["shared"]),
         (&[2, 1], &["a"], &["b", "c"], &["shared"]),

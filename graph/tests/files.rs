@@ -1,5 +1,7 @@
 //! Models in and out of files: nothing lost, nothing copied, nothing stored twice.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure in a test says itself what it is")]
+
 mod common;
 
 use common::*;

@@ -1,6 +1,7 @@
 //! Small models built in code.
 
 #![allow(dead_code, reason = "each test file uses some of these")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure in a test says itself what it is")]
 
 use bytes::Bytes;
 use tranche_graph::onnx::attribute_proto::AttributeType;
