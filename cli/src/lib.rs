@@ -1,3 +1,66 @@
-//! What the `tranche` command is made of.
+//! The `tranche` command: arguments, settings, output, and the verbs.
+//!
+//! Verbs are thin: each calls the crate whose stage it is and prints what came
+//! of it. Errors of all crates become a [`failure::Failure`] with a hint and an
+//! exit code.
 
+pub mod arguments;
+pub mod catalogue;
+mod commands;
+pub mod config;
+pub mod context;
+pub mod deployments;
+pub mod failure;
+pub mod inputs;
+pub mod pipeline;
+pub mod prepare;
+pub mod printer;
+pub mod table;
 pub mod tensor_files;
+pub mod verification;
+
+use clap::Parser as _;
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Parses the command line, runs the verb, prints a failure where it arose.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command_line = arguments::CommandLine::parse();
+    let json = command_line.output.json;
+    start_logging(command_line.output.verbose);
+    match commands::run(command_line) {
+        Ok(code) => code,
+        Err(failure) => {
+            report(&failure, json);
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}
+
+/// A failure as JSON on standard output, or as text on standard error.
+fn report(failure: &Failure, json: bool) {
+    use std::io::Write as _;
+    if json {
+        let _ = writeln!(anstream::stdout(), "{}", failure.to_json());
+        return;
+    }
+    let error = anstyle::AnsiColor::Red.on_default().bold();
+    let hint = anstyle::AnsiColor::Cyan.on_default().bold();
+    let mut stream = anstream::stderr().lock();
+    let _ = writeln!(stream, "{error}error[{}]:{error:#} {}", failure.code, failure.message);
+    if let Some(text) = &failure.hint {
+        let _ = writeln!(stream, "\n{hint}hint:{hint:#} {text}");
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "warn,ort=error,tract=error",
+        1 => "info,ort=warn",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TRANCHE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

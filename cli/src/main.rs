@@ -1,3 +1,7 @@
 //! The `tranche` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tranche_cli::main()
+}

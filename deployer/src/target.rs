@@ -75,6 +75,8 @@ pub struct DeployOptions {
     pub engine: Option<String>,
     /// ONNX Runtime's library.
     pub onnxruntime: Option<PathBuf>,
+    /// Whether the engine rewrites graphs for speed.
+    pub optimise: bool,
     /// Whether a bundle without a passing verification is taken.
     pub allow_unverified: bool,
     /// Whether every file's digest is computed, and not only its size compared.
@@ -96,6 +98,7 @@ impl Default for DeployOptions {
         Self {
             engine: None,
             onnxruntime: None,
+            optimise: true,
             allow_unverified: false,
             check_digests: true,
             limits: true,

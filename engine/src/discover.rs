@@ -18,7 +18,7 @@ pub const ONNXRUNTIME_VERSION: &str = "1.32.0";
 pub const LIBRARY_VARIABLE: &str = "TRANCHE_ONNXRUNTIME";
 
 /// An engine and how it fares on this machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct EngineStatus {
     /// `tract` or `onnxruntime`.
     pub name: &'static str,

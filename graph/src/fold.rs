@@ -111,7 +111,14 @@ fn rebuild(
     quantization_annotation.retain(|annotation| names.contains(annotation.tensor_name()));
     with_source(
         graph,
-        GraphProto { node: nodes, initializer, input, value_info, quantization_annotation, ..source_rest(source) },
+        GraphProto {
+            node: nodes,
+            initializer,
+            input,
+            value_info,
+            quantization_annotation,
+            ..source_rest(source)
+        },
     )
 }
 
@@ -191,7 +198,9 @@ fn drop_unread(graph: &Graph, report: &mut FoldReport) -> Result<Graph, GraphErr
     }
     let unread: HashSet<String> =
         initializer_names(source).filter(|name| !read.contains(name)).map(str::to_owned).collect();
-    report.removed_weights.extend(initializer_names(source).filter(|&name| unread.contains(name)).map(str::to_owned));
+    report
+        .removed_weights
+        .extend(initializer_names(source).filter(|&name| unread.contains(name)).map(str::to_owned));
     let mut kept = source.clone();
     kept.node = graph.node_ids().map(|id| named(graph, id)).collect();
     kept.initializer.retain(|weight| !unread.contains(weight.name()));

@@ -37,11 +37,7 @@ pub fn peak_live_bytes(graph: &Graph, order: &[NodeId], sizes: &dyn Fn(TensorId)
 /// last reader among them; what nodes outside of them or the caller read is
 /// their output, alive to the end.
 #[must_use]
-pub fn slice_peak_live_bytes(
-    graph: &Graph,
-    nodes: &[NodeId],
-    sizes: &dyn Fn(TensorId) -> u64,
-) -> Liveness {
+pub fn slice_peak_live_bytes(graph: &Graph, nodes: &[NodeId], sizes: &dyn Fn(TensorId) -> u64) -> Liveness {
     let inside: HashSet<NodeId> = nodes.iter().copied().collect();
     let given: HashSet<TensorId> = graph.outputs().iter().copied().collect();
     // First and last position, inclusive, of each tensor.

@@ -84,9 +84,11 @@ pub fn branch_contiguous_order(
     // Ready layers by the step that made them ready, latest last.
     let mut fronts: Vec<Vec<usize>> = vec![schedule.ready.iter().copied().collect()];
     while let Some(mut front) = fronts.pop() {
-        let best = front.iter().copied().enumerate().min_by_key(|&(_, index)| {
-            (schedule.growth(index, size), first_node(layers, index))
-        });
+        let best = front
+            .iter()
+            .copied()
+            .enumerate()
+            .min_by_key(|&(_, index)| (schedule.growth(index, size), first_node(layers, index)));
         let Some((place, next)) = best else { continue };
         front.swap_remove(place);
         fronts.push(front);

@@ -42,7 +42,8 @@ impl TensorFacts {
     /// ([`Graph::bind`]).
     #[must_use]
     pub fn declared(graph: &Graph, inputs: &[TensorSpec], dimensions: &BTreeMap<String, u64>) -> Self {
-        let facts = graph.tensors().iter().map(|tensor| Some((concrete(tensor, dimensions)?, FactSource::Declared)));
+        let facts =
+            graph.tensors().iter().map(|tensor| Some((concrete(tensor, dimensions)?, FactSource::Declared)));
         let mut this = Self {
             facts: facts.collect(),
             by_name: graph
@@ -131,7 +132,8 @@ impl TensorFacts {
     fn infer(&mut self, graph: &Graph) {
         for node in graph.nodes() {
             let keeps = node.domain().is_empty() && KEEPS_SHAPE.contains(&node.operator());
-            let (Some(&Some(input)), Some(&Some(output))) = (node.inputs.first(), node.outputs.first()) else {
+            let (Some(&Some(input)), Some(&Some(output))) = (node.inputs.first(), node.outputs.first())
+            else {
                 continue;
             };
             if !keeps || self.fact(output).is_some() {
@@ -147,10 +149,43 @@ impl TensorFacts {
 
 /// Operators whose first output has type and shape of the first input.
 const KEEPS_SHAPE: &[&str] = &[
-    "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh",
-    "Softplus", "Softsign", "Mish", "Gelu", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Abs", "Neg", "Sign",
-    "Floor", "Ceil", "Round", "Identity", "Dropout", "Softmax", "LogSoftmax", "BatchNormalization",
-    "LayerNormalization", "InstanceNormalization", "GroupNormalization", "LRN", "CumSum", "Not",
+    "Relu",
+    "LeakyRelu",
+    "PRelu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Clip",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "Mish",
+    "Gelu",
+    "Erf",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Reciprocal",
+    "Abs",
+    "Neg",
+    "Sign",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Identity",
+    "Dropout",
+    "Softmax",
+    "LogSoftmax",
+    "BatchNormalization",
+    "LayerNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "LRN",
+    "CumSum",
+    "Not",
 ];
 
 fn concrete(tensor: &TensorInfo, dimensions: &BTreeMap<String, u64>) -> Option<TensorSpec> {

@@ -163,7 +163,9 @@ fn identities_go_by_renaming() {
     let lines: Vec<String> = folded
         .nodes()
         .iter()
-        .map(|node| format!("{} = {}({})", node.proto.output.join(", "), node.name, node.proto.input.join(", ")))
+        .map(|node| {
+            format!("{} = {}({})", node.proto.output.join(", "), node.name, node.proto.input.join(", "))
+        })
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r"
     a = a:MatMul(x, w)
@@ -288,7 +290,10 @@ fn what_would_grow_stays() {
         .output("y")
         .graph();
     let (folded, report) = fold(&graph, Some(&Sums));
-    assert_eq!(node_names(&folded), ["a:ConstantOfShape", "random:RandomNormal", "q:DequantizeLinear", "y:Sum"]);
+    assert_eq!(
+        node_names(&folded),
+        ["a:ConstantOfShape", "random:RandomNormal", "q:DequantizeLinear", "y:Sum"]
+    );
     assert_eq!(report.removed_nodes, ["b:ConstantOfShape", "shape:Add", "c:ConstantOfShape"]);
 }
 
@@ -323,11 +328,8 @@ fn untouched_weights_share_their_bytes() {
 
 #[test]
 fn unnamed_nodes_keep_the_names_they_had() {
-    let mut model = Build::default()
-        .input("x")
-        .nodes("i = Identity(x)\n a = Relu(i)\n y = Relu(a)")
-        .output("y")
-        .model();
+    let mut model =
+        Build::default().input("x").nodes("i = Identity(x)\n a = Relu(i)\n y = Relu(a)").output("y").model();
     for node in &mut model.proto.graph.as_mut().expect("a graph").node {
         node.name = None;
     }

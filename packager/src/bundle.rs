@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use tranche_graph::{ExternalPolicy, Extracted, Graph, NodeId};
 use tranche_schema::{
-    ByteCount, Digest, Document as _, FileEntry, Manifest, Plan, SliceManifest, SlicePlan, TensorSpec,
+    ByteCount, Digest, Document as _, FileEntry, Manifest, ModelIdentity, Plan, SliceManifest, SlicePlan,
+    TensorSpec,
 };
 
 /// Folder of the slices in a bundle.
@@ -14,7 +15,8 @@ const MODEL_FOLDER: &str = "model";
 const LONGEST_NAME: usize = 100;
 
 /// Packages the slices of `plan`, cut out of `graph`, into the directory
-/// `output`, and gives the manifest that describes it.
+/// `output`, and gives the manifest that describes it. `model` is the file that
+/// `graph` was made from, constants folded or not.
 ///
 /// The bundle is made in a temporary directory beside `output` and renamed when
 /// whole. A bundle or an empty directory at `output` is replaced.
@@ -25,14 +27,15 @@ const LONGEST_NAME: usize = 100;
 /// written. Nothing is left behind then.
 pub fn package(
     graph: &Graph,
+    model: &ModelIdentity,
     plan: &Plan,
     output: &Path,
     tool_version: &str,
 ) -> Result<Manifest, PackageError> {
     check_output(output)?;
-    let given = graph.model().digest()?;
-    if given != plan.model.digest {
-        return Err(PackageError::StalePlan { planned: plan.model.digest.clone(), given });
+    if model.digest != plan.model.digest {
+        let (planned, given) = (plan.model.digest.clone(), model.digest.clone());
+        return Err(PackageError::StalePlan { planned, given });
     }
     let nodes = slice_nodes(graph, plan)?;
     let parent = parent_of(output);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{model, other_digest, plan};
+use common::{identity, model, other_digest, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use tranche_graph::Graph;
@@ -13,7 +13,7 @@ fn packaged(parts: u32) -> (tempfile::TempDir, PathBuf, Manifest) {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("bundle");
     let graph = model();
-    let manifest = package(&graph, &plan(&graph, parts), &bundle, "1.2.3").unwrap();
+    let manifest = package(&graph, &identity(&graph), &plan(&graph, parts), &bundle, "1.2.3").unwrap();
     (folder, bundle, manifest)
 }
 
@@ -137,7 +137,8 @@ fn refused(change: impl FnOnce(&mut Plan)) -> String {
     let graph = model();
     let mut plan = plan(&graph, 2);
     change(&mut plan);
-    let error = package(&graph, &plan, &folder.path().join("bundle"), "1.2.3").unwrap_err();
+    let error =
+        package(&graph, &identity(&graph), &plan, &folder.path().join("bundle"), "1.2.3").unwrap_err();
     assert!(contents(folder.path()).is_empty(), "something was left behind");
     assert!(!error.hint().is_empty());
     error.to_string()
@@ -167,14 +168,14 @@ fn only_bundles_and_empty_folders_are_replaced() {
     let graph = model();
     let output = folder.path().join("bundle");
     std::fs::create_dir(&output).unwrap();
-    package(&graph, &plan(&graph, 3), &output, "1.2.3").unwrap();
-    let smaller = package(&graph, &plan(&graph, 1), &output, "1.2.3").unwrap();
+    package(&graph, &identity(&graph), &plan(&graph, 3), &output, "1.2.3").unwrap();
+    let smaller = package(&graph, &identity(&graph), &plan(&graph, 1), &output, "1.2.3").unwrap();
     assert_eq!(check_bundle(&output).unwrap(), smaller);
     assert_eq!(contents(&output.join("model")).len(), 3, "one slice and two weights");
 
     std::fs::write(output.join(Manifest::FILE), "{}").unwrap();
     let before = contents(folder.path());
-    let error = package(&graph, &plan(&graph, 1), &output, "1.2.3").unwrap_err();
+    let error = package(&graph, &identity(&graph), &plan(&graph, 1), &output, "1.2.3").unwrap_err();
     assert!(matches!(error, PackageError::OutputExists(_)), "{error}");
     assert_eq!(contents(folder.path()), before);
 }

@@ -16,6 +16,7 @@ struct Fingerprint<'a> {
     bundle_digest: &'a Digest,
     engine: &'a str,
     onnxruntime: &'a Option<PathBuf>,
+    optimise: bool,
     limits: bool,
     functions: &'a [DesiredFunction],
     command: &'a FunctionCommand,
@@ -70,6 +71,7 @@ impl<'a> Desired<'a> {
             bundle_digest: &bundle.digest,
             engine,
             onnxruntime: &options.onnxruntime,
+            optimise: options.optimise,
             limits: options.limits,
             functions: &functions,
             command,
@@ -100,6 +102,7 @@ impl<'a> Desired<'a> {
             pass("--shared-folder", shared_folder.display().to_string());
             pass("--engine", self.engine.to_owned());
             pass("--threads", function.threads.to_string());
+            pass("--optimise", self.options.optimise.to_string());
             pass("--drain-deadline-ms", drain_ms.to_string());
             if let Some(library) = &self.options.onnxruntime {
                 pass("--onnxruntime", absolute(library).display().to_string());

@@ -33,7 +33,7 @@ impl LocalTarget {
     /// A supervisor is started as `program __supervise --folder FOLDER`, which
     /// must call [`super::supervise`]; a function as `program __shim --manifest
     /// FILE --slice NAME --listen unix:SOCKET --shared-folder FOLDER --engine
-    /// NAME --threads N --drain-deadline-ms N [--onnxruntime FILE]`, which must answer `GET /_/ready`
+    /// NAME --threads N --optimise BOOL --drain-deadline-ms N [--onnxruntime FILE]`, which must answer `GET /_/ready`
     /// over HTTP at the socket with 200 once it can run its slice.
     #[must_use]
     pub fn new(state: PathBuf, program: PathBuf) -> Self {

@@ -32,7 +32,10 @@ const DECOMPOSITIONS: &[Decomposition] = &[
     gated("gelu-tanh", &["Mul?", "Pow|Mul", "Mul?", "Mul", "Add", "Mul", "Tanh", "Add", "Mul", "Mul?"]),
     gated("gelu-tanh", &["Pow|Mul", "Mul?", "Mul", "Add", "Mul", "Tanh", "Mul", "Add", "Mul"]),
     gated("gelu-tanh", &["Pow|Mul", "Mul?", "Mul", "Add", "Mul", "Mul", "Tanh", "Add", "Mul"]),
-    plain("layer-norm", &["ReduceMean", "Sub", "Pow|Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul?", "Add?"]),
+    plain(
+        "layer-norm",
+        &["ReduceMean", "Sub", "Pow|Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul?", "Add?"],
+    ),
     plain("rms-norm", &["Pow|Mul", "ReduceMean", "Add", "Sqrt", "Div", "Mul?"]),
     plain("rms-norm", &["Pow|Mul", "ReduceMean", "Add", "Sqrt", "Reciprocal|Div", "Mul", "Mul?"]),
     plain("softmax", &["ReduceMax", "Sub", "Exp", "ReduceSum", "Div"]),
@@ -121,7 +124,9 @@ fn tag(graph: &Graph, roles: &Roles<'_>, id: NodeId, before: &[String]) -> Optio
     let tag = match node.operator() {
         "BatchNormalization" => "batch-norm",
         "LayerNormalization" | "SkipLayerNormalization" => "layer-norm",
-        "RMSNormalization" | "SimplifiedLayerNormalization" | "SkipSimplifiedLayerNormalization" => "rms-norm",
+        "RMSNormalization" | "SimplifiedLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
+            "rms-norm"
+        }
         "InstanceNormalization" => "instance-norm",
         "GroupNormalization" => "group-norm",
         "Softmax" | "LogSoftmax" => "softmax",

@@ -251,11 +251,8 @@ fn join_user(partition: &mut Partition<'_>, node: NodeId, group: usize) {
 
 /// Whether joining `user` would make a tensor cross a border only for its shape.
 fn asks_from_afar(partition: &Partition<'_>, node: NodeId, user: usize) -> bool {
-    let reads: HashSet<TensorId> = partition
-        .members(user)
-        .iter()
-        .flat_map(|&member| partition.roles.strong_reads(member))
-        .collect();
+    let reads: HashSet<TensorId> =
+        partition.members(user).iter().flat_map(|&member| partition.roles.strong_reads(member)).collect();
     partition.graph.node(node).reads().any(|tensor| {
         partition.graph.producer(tensor).is_some_and(|producer| {
             partition.roles.is_strong(tensor)

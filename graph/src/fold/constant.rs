@@ -49,7 +49,9 @@ fn tensor(attribute: &AttributeProto) -> Option<TensorProto> {
             float_data: attribute.floats.clone(),
             ..typed(ElementType::Float32, extent(attribute.floats.len()))
         },
-        "value_int" => TensorProto { int64_data: vec![attribute.i?], ..typed(ElementType::Int64, Vec::new()) },
+        "value_int" => {
+            TensorProto { int64_data: vec![attribute.i?], ..typed(ElementType::Int64, Vec::new()) }
+        }
         "value_ints" => TensorProto {
             int64_data: attribute.ints.clone(),
             ..typed(ElementType::Int64, extent(attribute.ints.len()))

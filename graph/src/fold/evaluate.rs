@@ -64,7 +64,12 @@ struct Part {
 
 impl Part {
     /// The results as initialisers, when they are not too large.
-    fn check(&self, graph: &Graph, tensors: Vec<Tensor>, limit: FoldLimit) -> Result<Vec<TensorProto>, String> {
+    fn check(
+        &self,
+        graph: &Graph,
+        tensors: Vec<Tensor>,
+        limit: FoldLimit,
+    ) -> Result<Vec<TensorProto>, String> {
         let made: u64 = tensors.iter().map(|tensor| tensor.data().len() as u64).sum();
         let weights: BTreeSet<TensorId> = self
             .nodes
@@ -171,7 +176,9 @@ fn generated_elements(graph: &Graph, node: &Node) -> Option<u64> {
     };
     let product = |extents: &[u64]| extents.iter().try_fold(1_u64, |sum, &extent| sum.checked_mul(extent));
     match node.operator() {
-        "ConstantOfShape" => product(&integers(0)?.into_iter().map(|v| v.try_into().ok()).collect::<Option<Vec<_>>>()?),
+        "ConstantOfShape" => {
+            product(&integers(0)?.into_iter().map(|v| v.try_into().ok()).collect::<Option<Vec<_>>>()?)
+        }
         // Broadcasting makes no more than the product of both shapes.
         "Expand" | "Tile" => {
             let asked: Vec<u64> =
@@ -192,7 +199,9 @@ fn stored_integers(graph: &Graph, tensor: TensorId) -> Option<Vec<i64>> {
     let stored = graph.initializer(tensor)?;
     let bytes = graph.model().tensor_bytes(stored).ok()?;
     match ElementType::from_onnx(stored.data_type())? {
-        ElementType::Int64 => Some(bytes.as_chunks::<8>().0.iter().map(|&value| i64::from_le_bytes(value)).collect()),
+        ElementType::Int64 => {
+            Some(bytes.as_chunks::<8>().0.iter().map(|&value| i64::from_le_bytes(value)).collect())
+        }
         ElementType::Int32 => {
             Some(bytes.as_chunks::<4>().0.iter().map(|&value| i32::from_le_bytes(value).into()).collect())
         }
@@ -209,7 +218,10 @@ fn evaluate(
     let all: Vec<&Part> = parts.iter().collect();
     if let Ok(tensors) = run(graph, evaluator, &all)? {
         let mut tensors = tensors.into_iter();
-        return Ok(parts.iter().map(|part| Ok(tensors.by_ref().take(part.outputs.len()).collect())).collect());
+        return Ok(parts
+            .iter()
+            .map(|part| Ok(tensors.by_ref().take(part.outputs.len()).collect()))
+            .collect());
     }
     parts.iter().map(|part| run(graph, evaluator, &[part])).collect()
 }
@@ -237,8 +249,11 @@ fn run(
 /// A model of these parts alone, weights inline.
 fn part_model(graph: &Graph, parts: &[&Part], outputs: &[String]) -> Result<Model, GraphError> {
     let nodes: BTreeSet<NodeId> = parts.iter().flat_map(|part| part.nodes.iter().copied()).collect();
-    let weights: BTreeSet<TensorId> =
-        nodes.iter().flat_map(|&id| graph.node(id).reads()).filter(|&tensor| graph.is_initializer(tensor)).collect();
+    let weights: BTreeSet<TensorId> = nodes
+        .iter()
+        .flat_map(|&id| graph.node(id).reads())
+        .filter(|&tensor| graph.is_initializer(tensor))
+        .collect();
     let initializer = weights
         .into_iter()
         .filter_map(|weight| graph.initializer(weight))

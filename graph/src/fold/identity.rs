@@ -16,7 +16,8 @@ pub(super) fn fold(graph: &Graph, report: &mut FoldReport) -> Result<Graph, Grap
         }
         let node = graph.node(id);
         let mut proto = named(graph, id);
-        let sides = proto.input.iter_mut().zip(&node.inputs).chain(proto.output.iter_mut().zip(&node.outputs));
+        let sides =
+            proto.input.iter_mut().zip(&node.inputs).chain(proto.output.iter_mut().zip(&node.outputs));
         for (name, tensor) in sides {
             if let Some(tensor) = tensor {
                 names.of(graph, *tensor).clone_into(name);
@@ -48,8 +49,7 @@ impl Names {
             .collect();
         let given: HashSet<TensorId> = graph.outputs().iter().copied().collect();
         let fixed = |tensor: TensorId| captured.contains(&tensor) || annotated.contains(&tensor);
-        let mut names =
-            Self { removed: HashSet::new(), stands_for: HashMap::new(), called: HashMap::new() };
+        let mut names = Self { removed: HashSet::new(), stands_for: HashMap::new(), called: HashMap::new() };
         for id in graph.node_ids() {
             let Some((input, output)) = renames(graph, graph.node(id)) else { continue };
             if fixed(output) {
@@ -121,9 +121,12 @@ fn is_inactive_dropout(graph: &Graph, node: &Node) -> bool {
         .iter()
         .find(|import| matches!(import.domain(), "" | "ai.onnx"))
         .map_or(0, |import| import.version());
-    let mask_unread = node.outputs.iter().skip(1).flatten().all(|&mask| {
-        graph.tensor(mask).consumers.is_empty() && !graph.outputs().contains(&mask)
-    });
+    let mask_unread = node
+        .outputs
+        .iter()
+        .skip(1)
+        .flatten()
+        .all(|&mask| graph.tensor(mask).consumers.is_empty() && !graph.outputs().contains(&mask));
     let training = match node.inputs.get(2).copied().flatten() {
         None => false,
         Some(mode) => graph

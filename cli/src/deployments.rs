@@ -1,0 +1,181 @@
+//! Local deployments, as `deploy`, `invoke` and `run` use them.
+
+use crate::config::Settings;
+use crate::context::{Context, this_program};
+use crate::failure::Failure;
+use std::path::Path;
+use std::time::Duration;
+use tranche_deployer::local::LocalTarget;
+use tranche_deployer::{DeployEvent, DeployOptions, DeployRequest, Target as _};
+use tranche_driver::{Driver, Options};
+use tranche_schema::{Bill, Deployment, Document as _, Tensor, TensorSpec, exit_code};
+
+/// The local target with its state where the settings say.
+///
+/// # Errors
+/// When this program's own path cannot be found.
+pub fn local_target(settings: &Settings) -> Result<LocalTarget, Failure> {
+    Ok(LocalTarget::new(settings.state(), this_program()?))
+}
+
+/// A deployment's name made of a model's: lower case letters, digits and dashes.
+#[must_use]
+pub fn name_for(model: &str) -> String {
+    let name: String = model
+        .to_lowercase()
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .collect();
+    let name: String = name.trim_matches('-').chars().take(40).collect();
+    if name.is_empty() { "model".to_owned() } else { name }
+}
+
+/// Deploys and tells how far it is.
+///
+/// # Errors
+/// As the target.
+pub fn deploy(
+    context: &Context,
+    target: &LocalTarget,
+    request: &DeployRequest,
+) -> Result<Deployment, Failure> {
+    let printer = &context.printer;
+    let spinner = printer.spinner("Deploying");
+    let deployed = target.deploy(request, &mut |event| match event {
+        DeployEvent::Starting { functions } => {
+            spinner.set_message(format!("starting {functions} function(s)"))
+        }
+        DeployEvent::Ready { function } => spinner.set_message(format!("{function} is ready")),
+        DeployEvent::Draining => spinner.set_message("draining what ran before"),
+        DeployEvent::Notice { text } => spinner.suspend(|| printer.warning(&text)),
+        DeployEvent::BundleChecked | DeployEvent::Unchanged => {}
+    });
+    spinner.finish_and_clear();
+    Ok(deployed?)
+}
+
+/// A deployment that is destroyed when it goes out of scope, unless kept.
+pub struct Deployed {
+    target: LocalTarget,
+    deployment: Deployment,
+    destroy: bool,
+}
+
+impl Deployed {
+    /// Deploys a verified bundle.
+    ///
+    /// # Errors
+    /// When it cannot be deployed.
+    pub fn start(context: &Context, settings: &Settings, bundle: &Path, name: &str) -> Result<Self, Failure> {
+        let target = local_target(settings)?;
+        let request = DeployRequest {
+            bundle: bundle.to_owned(),
+            name: name.to_owned(),
+            options: DeployOptions {
+                engine: Some(settings.engine.clone()),
+                onnxruntime: settings.onnxruntime.clone(),
+                optimise: settings.optimise,
+                ready_timeout: settings.deadline(),
+                ..DeployOptions::default()
+            },
+        };
+        let deployment = deploy(context, &target, &request)?;
+        Ok(Self { target, deployment, destroy: true })
+    }
+
+    /// How many functions it has.
+    #[must_use]
+    pub fn functions(&self) -> usize {
+        self.deployment.functions.len()
+    }
+
+    /// Sends the same request several times, one more first that is not counted.
+    /// Gives the median bill and the last answer's outputs.
+    ///
+    /// # Errors
+    /// When a request fails.
+    pub fn call(
+        &self,
+        inputs: &[(TensorSpec, Tensor)],
+        requests: u32,
+        deadline: Duration,
+    ) -> Result<(Bill, Vec<(String, Tensor)>), Failure> {
+        call(self.deployment.clone(), inputs, requests, true, deadline)
+    }
+
+    /// Destroys it, or keeps it and gives its name.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub fn end(mut self, keep: bool) -> Result<Option<String>, Failure> {
+        self.destroy = false;
+        if keep {
+            return Ok(Some(self.deployment.name.clone()));
+        }
+        self.target.destroy(&self.deployment.name)?;
+        Ok(None)
+    }
+}
+
+impl Drop for Deployed {
+    fn drop(&mut self) {
+        if self.destroy {
+            if let Err(error) = self.target.destroy(&self.deployment.name) {
+                tracing::warn!("cannot destroy {}: {error}", self.deployment.name);
+            }
+        }
+    }
+}
+
+/// Sends the same request several times; with `warm`, one more first that is not counted.
+///
+/// # Errors
+/// When a request fails.
+pub fn call(
+    deployment: Deployment,
+    inputs: &[(TensorSpec, Tensor)],
+    requests: u32,
+    warm: bool,
+    deadline: Duration,
+) -> Result<(Bill, Vec<(String, Tensor)>), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new("driver", exit_code::REMOTE, format!("cannot start the driver: {error}"))
+    })?;
+    let inputs: Vec<(String, Tensor)> =
+        inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())).collect();
+    runtime.block_on(async {
+        let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
+        if warm {
+            driver.invoke(inputs.clone()).await?;
+        }
+        let mut bills = Vec::new();
+        let mut outputs = Vec::new();
+        for _ in 0..requests.max(1) {
+            let answer = driver.invoke(inputs.clone()).await?;
+            bills.push(answer.bill);
+            outputs = answer.outputs;
+        }
+        let bill = tranche_driver::median(&bills).ok_or_else(|| Failure::bug("no request was billed"))?;
+        Ok((bill, outputs))
+    })
+}
+
+/// Reads what `deploy` wrote of a deployment.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn read(settings: &Settings, name: &str) -> Result<Deployment, Failure> {
+    let target = local_target(settings)?;
+    let path = target.deployment_path(name);
+    if !path.is_file() {
+        let known = target.list()?;
+        let hint = if known.is_empty() {
+            "nothing is deployed; see `tranche deploy --help`".to_owned()
+        } else {
+            format!("deployed are: {}", known.join(", "))
+        };
+        return Err(Failure::new("deployment", exit_code::USAGE, format!("there is no deployment `{name}`"))
+            .hint(hint));
+    }
+    Ok(Deployment::read(&path)?)
+}

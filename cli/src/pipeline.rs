@@ -1,0 +1,209 @@
+//! The stages between a prepared model and a running deployment, as the verbs
+//! and `run` share them.
+
+use crate::config::Settings;
+use crate::context::{Context, measuring_process};
+use crate::failure::Failure;
+use crate::prepare::Prepared;
+use crate::verification;
+use std::path::Path;
+use tranche_engine::{Engine, LoadOptions};
+use tranche_packager::package;
+use tranche_partitioner::{CostModel, Problem, Strategy, partition};
+use tranche_profiler::{ProfileRequest, Progress, environment};
+use tranche_schema::{
+    Constraints, Document as _, Manifest, Plan, Profile, ProfileSettings, Tensor, TensorSpec, Verification,
+};
+
+/// Rounds of measuring chosen slices and planning again.
+const ROUNDS: usize = 3;
+
+/// A model on its way, with everything its stages need.
+pub struct Walk<'a> {
+    /// Printer and flags.
+    pub context: &'a Context,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// The engine.
+    pub engine: &'a dyn Engine,
+    /// The model.
+    pub prepared: &'a Prepared,
+    /// Values of its inputs.
+    pub inputs: &'a [(TensorSpec, Tensor)],
+}
+
+impl Walk<'_> {
+    /// Profiles the model, or takes the profile from the cache.
+    ///
+    /// # Errors
+    /// When it cannot be measured.
+    pub fn profile(&self, use_cache: bool) -> Result<Profile, Failure> {
+        let cache = self.settings.cache().join("profiles");
+        self.measured(use_cache.then_some(cache.as_path()), |request, progress| {
+            tranche_profiler::profile(request, progress)
+        })
+    }
+
+    /// Measures the slices of a bundle as they will run and adds them to the profile.
+    ///
+    /// # Errors
+    /// When one cannot be measured.
+    pub fn measure_slices(
+        &self,
+        profile: &mut Profile,
+        bundle: &Path,
+        manifest: &Manifest,
+        plan: &Plan,
+    ) -> Result<(), Failure> {
+        let found = self.measured(None, |request, progress| {
+            tranche_profiler::measure_slices(request, bundle, manifest, plan, progress)
+        })?;
+        for slice in found {
+            profile.slices.retain(|known| known.layers != slice.layers || known.cpu != slice.cpu);
+            profile.slices.push(slice);
+        }
+        Ok(())
+    }
+
+    fn measured<T>(
+        &self,
+        cache: Option<&Path>,
+        work: impl FnOnce(
+            &ProfileRequest<'_>,
+            &mut dyn FnMut(Progress),
+        ) -> Result<T, tranche_profiler::ProfilerError>,
+    ) -> Result<T, Failure> {
+        let settings = ProfileSettings {
+            threads: self.settings.threads() as u32,
+            warmup: self.settings.warmup,
+            repeats: self.settings.repeats,
+            seed: self.settings.seed,
+        };
+        let request = ProfileRequest {
+            graph: &self.prepared.graph,
+            layers: &self.prepared.layers,
+            identity: &self.prepared.identity,
+            dimensions: &self.prepared.dimensions,
+            inputs: self.inputs,
+            engine: self.engine,
+            library: self.settings.onnxruntime.as_deref(),
+            optimise: self.settings.optimise,
+            settings: &settings,
+            cpu: self.settings.cpu(),
+            child: &measuring_process()?,
+            deadline: self.settings.deadline(),
+            cache,
+        };
+        let bar = self.context.printer.bar(1, "Measuring");
+        let found = work(&request, &mut |progress| match progress {
+            Progress::Whole => bar.set_message("whole model"),
+            Progress::Layers { done, total } => {
+                bar.set_message("layers");
+                bar.set_length(u64::from(total));
+                bar.set_position(u64::from(done));
+            }
+            Progress::Slices { done, total } => {
+                bar.set_message("slices");
+                bar.set_length(u64::from(total));
+                bar.set_position(u64::from(done));
+            }
+        });
+        bar.finish_and_clear();
+        Ok(found?)
+    }
+
+    /// Plans with the settings' strategy and constraints.
+    ///
+    /// # Errors
+    /// When the strategy is unknown or no plan satisfies the constraints.
+    pub fn partition(&self, profile: &Profile) -> Result<Plan, Failure> {
+        self.partition_as(profile, &self.settings.strategy.parse()?, &self.settings.constraints())
+    }
+
+    /// Plans with this strategy and these constraints.
+    ///
+    /// # Errors
+    /// When no plan satisfies the constraints.
+    pub fn partition_as(
+        &self,
+        profile: &Profile,
+        strategy: &Strategy,
+        constraints: &Constraints,
+    ) -> Result<Plan, Failure> {
+        let problem =
+            Problem::new(&self.prepared.graph, &self.prepared.layers, &self.prepared.identity, profile)?;
+        let cost = CostModel { cpu: self.settings.cpu(), ..CostModel::of(&problem) };
+        Ok(partition(&problem, &cost, strategy, constraints)?)
+    }
+
+    /// Packages a plan, replacing a bundle of an earlier run.
+    ///
+    /// # Errors
+    /// When the plan is not of this model or the folder cannot be written.
+    pub fn package(&self, plan: &Plan, output: &Path) -> Result<Manifest, Failure> {
+        let version = env!("CARGO_PKG_VERSION");
+        Ok(package(&self.prepared.graph, &self.prepared.identity, plan, output, version)?)
+    }
+
+    /// Plans, packages and measures the chosen slices until the plan stays the
+    /// same or three rounds are over; the bundle holds the last plan.
+    ///
+    /// # Errors
+    /// As the stages.
+    pub fn settle(
+        &self,
+        profile: &mut Profile,
+        strategy: &Strategy,
+        constraints: &Constraints,
+        bundle: &Path,
+    ) -> Result<(Plan, Manifest), Failure> {
+        let mut plan = self.partition_as(profile, strategy, constraints)?;
+        let mut manifest = self.package(&plan, bundle)?;
+        for _ in 0..ROUNDS {
+            self.measure_slices(profile, bundle, &manifest, &plan)?;
+            let again = self.partition_as(profile, strategy, constraints)?;
+            let same_cuts = again.slices.len() == plan.slices.len()
+                && again.slices.iter().zip(&plan.slices).all(|(new, old)| new.layers == old.layers);
+            plan = again;
+            manifest = self.package(&plan, bundle)?;
+            if same_cuts {
+                break;
+            }
+        }
+        Ok((plan, manifest))
+    }
+
+    /// Compares whole and sliced model and writes the record beside the bundle.
+    ///
+    /// # Errors
+    /// When either cannot be run. A difference is no error here.
+    pub fn verify(
+        &self,
+        bundle: &Path,
+        manifest: &Manifest,
+        tolerance: Option<f64>,
+    ) -> Result<Verification, Failure> {
+        let options = LoadOptions {
+            threads: self.settings.threads(),
+            optimise: self.settings.optimise,
+            ..LoadOptions::default()
+        };
+        let name = format!("seed={}", self.settings.seed);
+        let record = verification::compare(
+            self.engine,
+            &verification::Comparison {
+                model: &self.prepared.path,
+                bundle,
+                manifest,
+                inputs: &[(name, self.inputs.to_vec())],
+                options: &options,
+                environment: environment(self.engine),
+                tolerance: tolerance.unwrap_or_else(|| {
+                    verification::default_tolerance(self.engine.name(), self.settings.optimise)
+                }),
+            },
+        )?;
+        record.write(&Verification::path_beside(bundle))?;
+        Ok(record)
+    }
+}

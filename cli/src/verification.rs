@@ -1,0 +1,185 @@
+//! Whole against sliced, on the same engine.
+
+use crate::failure::Failure;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use tranche_engine::{Engine, LoadOptions, OutputBuffer};
+use tranche_schema::{
+    Digest, Document as _, Environment, Manifest, OutputComparison, Tensor, TensorSpec, Verification,
+    exit_code,
+};
+
+/// The bound for engines that fuse across cuts: fusion and blocked layouts
+/// change the order of sums.
+pub const FUSED_TOLERANCE: f64 = 1e-5;
+
+/// The bound that holds for vertical cuts: equal bits where the engine computes
+/// each operator the same way whatever surrounds it.
+#[must_use]
+pub fn default_tolerance(engine: &str, optimised: bool) -> f64 {
+    if engine == "tract" || !optimised { 0.0 } else { FUSED_TOLERANCE }
+}
+
+/// Runs a model once and returns its outputs by name.
+///
+/// # Errors
+/// When the engine refuses the model or the inputs.
+pub fn run_once(
+    engine: &dyn Engine,
+    model: &Path,
+    inputs: &[(TensorSpec, Tensor)],
+    outputs: &[String],
+    options: &LoadOptions,
+) -> Result<Vec<(String, Tensor)>, Failure> {
+    let specs: Vec<TensorSpec> = inputs.iter().map(|(spec, _)| spec.clone()).collect();
+    let views: Vec<_> = inputs.iter().map(|(_, tensor)| tensor.view()).collect();
+    let mut session = engine.load(model, &specs, outputs, options)?;
+    let mut buffers: Vec<OutputBuffer<'_>> = outputs.iter().map(|_| OutputBuffer::Engine(None)).collect();
+    session.run(&views, &mut buffers)?;
+    outputs
+        .iter()
+        .zip(buffers)
+        .map(|(name, buffer)| match buffer {
+            OutputBuffer::Engine(Some(tensor)) => Ok((name.clone(), tensor)),
+            _ => Err(Failure::bug(format!("the engine left output `{name}` empty"))),
+        })
+        .collect()
+}
+
+/// Runs the slices of a bundle one after the other and returns the model's outputs.
+///
+/// # Errors
+/// When a slice cannot be run, or a tensor that a slice reads was never made.
+pub fn run_slices(
+    engine: &dyn Engine,
+    bundle: &Path,
+    manifest: &Manifest,
+    inputs: &[(TensorSpec, Tensor)],
+    options: &LoadOptions,
+) -> Result<Vec<(String, Tensor)>, Failure> {
+    let mut tensors: HashMap<String, Tensor> =
+        inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())).collect();
+    for slice in &manifest.slices {
+        let slice_inputs = slice
+            .inputs
+            .iter()
+            .map(|spec| Ok((spec.clone(), take(&tensors, &spec.name, &slice.name)?)))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let outputs: Vec<String> = slice.outputs.iter().map(|spec| spec.name.clone()).collect();
+        tensors.extend(run_once(engine, &bundle.join(&slice.model), &slice_inputs, &outputs, options)?);
+    }
+    manifest
+        .outputs
+        .iter()
+        .map(|spec| Ok((spec.name.clone(), take(&tensors, &spec.name, "the caller")?)))
+        .collect()
+}
+
+fn take(tensors: &HashMap<String, Tensor>, name: &str, reader: &str) -> Result<Tensor, Failure> {
+    tensors.get(name).cloned().ok_or_else(|| {
+        Failure::new(
+            "verify",
+            exit_code::UNSUPPORTED_MODEL,
+            format!("{reader} reads tensor `{name}`, which no slice before it makes"),
+        )
+        .hint("the bundle's plan is broken; partition and package again")
+    })
+}
+
+/// What a verification compares.
+pub struct Comparison<'a> {
+    /// The model file as the user gave it.
+    pub model: &'a Path,
+    /// The bundle made from it.
+    pub bundle: &'a Path,
+    /// The bundle's manifest.
+    pub manifest: &'a Manifest,
+    /// Sets of inputs, each with a name for the record.
+    pub inputs: &'a [(String, Vec<(TensorSpec, Tensor)>)],
+    /// How both are loaded.
+    pub options: &'a LoadOptions,
+    /// Where it runs.
+    pub environment: Environment,
+    /// The bound on the relative difference.
+    pub tolerance: f64,
+}
+
+/// Compares whole and sliced model over every set of inputs.
+///
+/// # Errors
+/// When either cannot be run. A difference is no error here: see [`Verification::passed`].
+pub fn compare(engine: &dyn Engine, comparison: &Comparison<'_>) -> Result<Verification, Failure> {
+    let outputs: Vec<String> = comparison.manifest.outputs.iter().map(|spec| spec.name.clone()).collect();
+    let mut worst: BTreeMap<String, OutputComparison> = BTreeMap::new();
+    for (_, inputs) in comparison.inputs {
+        let whole = run_once(engine, comparison.model, inputs, &outputs, comparison.options)?;
+        let sliced = run_slices(engine, comparison.bundle, comparison.manifest, inputs, comparison.options)?;
+        for found in compare_outputs(&whole, &sliced)? {
+            let entry = worst.entry(found.name.clone()).or_insert_with(|| found.clone());
+            entry.max_absolute_difference = entry.max_absolute_difference.max(found.max_absolute_difference);
+            entry.scale = entry.scale.max(found.scale);
+            entry.max_relative_difference = entry.max_relative_difference.max(found.max_relative_difference);
+            entry.bit_identical &= found.bit_identical;
+        }
+    }
+    let within = |output: &OutputComparison| {
+        output.bit_identical
+            || (comparison.tolerance > 0.0 && output.max_relative_difference <= comparison.tolerance)
+    };
+    let outputs: Vec<OutputComparison> = outputs.iter().filter_map(|name| worst.remove(name)).collect();
+    Ok(Verification {
+        header: Verification::header(),
+        bundle_digest: manifest_digest(comparison.bundle)?,
+        environment: comparison.environment.clone(),
+        engine_optimised: comparison.options.optimise,
+        inputs: comparison.inputs.iter().map(|(name, _)| name.clone()).collect(),
+        tolerance: comparison.tolerance,
+        passed: !outputs.is_empty() && outputs.iter().all(within),
+        outputs,
+    })
+}
+
+/// Compares outputs pairwise, in the order of `reference`.
+///
+/// # Errors
+/// When an output is missing or has another type or shape.
+pub fn compare_outputs(
+    reference: &[(String, Tensor)],
+    others: &[(String, Tensor)],
+) -> Result<Vec<OutputComparison>, Failure> {
+    let mismatch = |message: String| Failure::new("verify", exit_code::MISMATCH, message);
+    reference
+        .iter()
+        .map(|(name, whole)| {
+            let (_, other) = others
+                .iter()
+                .find(|(other, _)| other == name)
+                .ok_or_else(|| mismatch(format!("the slices give no output `{name}`")))?;
+            let found = tranche_engine::compare(whole, other)
+                .map_err(|error| mismatch(format!("output `{name}`: {error}")))?;
+            Ok(OutputComparison {
+                name: name.clone(),
+                max_absolute_difference: found.max_absolute,
+                scale: found.scale,
+                max_relative_difference: found.max_relative,
+                bit_identical: found.bit_identical,
+            })
+        })
+        .collect()
+}
+
+/// Digest of a bundle: that of its manifest.
+///
+/// # Errors
+/// When the manifest cannot be read.
+pub fn manifest_digest(bundle: &Path) -> Result<Digest, Failure> {
+    let path = bundle.join(Manifest::FILE);
+    Digest::of_file(&path).map_err(|error| {
+        Failure::new(
+            "bundle",
+            exit_code::UNSUPPORTED_MODEL,
+            format!("cannot read {}: {error}", path.display()),
+        )
+        .hint("pass the folder that `tranche package` made")
+    })
+}
