@@ -16,7 +16,7 @@ use tranche_schema::{
 };
 
 /// Rounds of measuring chosen slices and planning again.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// A model on its way, with everything its stages need.
 pub struct Walk<'a> {

@@ -3,12 +3,15 @@
 use crate::arguments::ModelArguments;
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::inputs;
 use crate::printer::Printer;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tranche_engine::{Engine, LoadOptions, OutputBuffer};
 use tranche_graph::coarsen::{Layer, coarsen};
-use tranche_graph::fold::{ConstantEvaluator, FoldLimit, FoldReport, fold_constants};
+use tranche_graph::fold::{
+    ConstantEvaluator, FoldLimit, FoldReport, fold_constants, fold_shapes, shape_sources,
+};
 use tranche_graph::{Graph, Model};
 use tranche_models::InputHint;
 use tranche_schema::{ModelIdentity, Tensor, TensorSpec, exit_code};
@@ -25,12 +28,10 @@ pub struct Prepared {
     pub folded: FoldReport,
     /// Its layers, in the order the planner cuts.
     pub layers: Vec<Layer>,
-    /// Inputs as bound.
-    pub inputs: Vec<TensorSpec>,
+    /// Values of its inputs, with their types and shapes.
+    pub inputs: Vec<(TensorSpec, Tensor)>,
     /// Symbolic dimensions as bound.
     pub dimensions: BTreeMap<String, u64>,
-    /// What the catalogue says of the inputs, for a model it knows.
-    pub known: Option<&'static [InputHint]>,
 }
 
 /// Finds the file behind a model argument: the file itself, or a catalogue name
@@ -72,18 +73,44 @@ pub fn prepare(
     let (shapes, dimensions) = bindings(arguments, known)?;
     let bound = loaded.bind(&shapes, &dimensions)?;
     let evaluator = EngineEvaluator { engine };
-    let (graph, folded) = fold_constants(&loaded, Some(&evaluator), FoldLimit::default())?;
-    let layers = coarsen(&graph);
-    Ok(Prepared {
-        path,
-        identity,
-        graph,
-        folded,
-        layers,
-        inputs: bound.inputs,
-        dimensions: bound.dimensions,
+    let ranges = numbers(&arguments.ranges, "--range", "input_ids=30522")?;
+    let source = inputs::Source {
+        files: &arguments.inputs,
+        ranges: &ranges,
+        seed: settings.seed,
         known,
-    })
+        graph: Some(&loaded),
+        random: true,
+    };
+    let inputs = inputs::values(&bound.inputs, &source)?;
+    let specialised = specialise(&loaded, &path, engine, &inputs)?;
+    let (graph, folded) = fold_constants(&specialised, Some(&evaluator), FoldLimit::default())?;
+    let layers = coarsen(&graph);
+    Ok(Prepared { path, identity, graph, folded, layers, inputs, dimensions: bound.dimensions })
+}
+
+/// Shapes that the model computes from its inputs, as constants: a plan is made
+/// for bound inputs, and no cut should pass a shape on.
+fn specialise(
+    graph: &Graph,
+    path: &Path,
+    engine: &dyn Engine,
+    inputs: &[(TensorSpec, Tensor)],
+) -> Result<Graph, Failure> {
+    let wanted = shape_sources(graph);
+    if wanted.is_empty() {
+        return Ok(graph.clone());
+    }
+    let specs: Vec<TensorSpec> = inputs.iter().map(|(spec, _)| spec.clone()).collect();
+    let views: Vec<_> = inputs.iter().map(|(_, tensor)| tensor.view()).collect();
+    let mut known: BTreeMap<String, TensorSpec> =
+        specs.iter().map(|spec| (spec.name.clone(), spec.clone())).collect();
+    let missing: Vec<String> = wanted.into_iter().filter(|name| !known.contains_key(name)).collect();
+    if !missing.is_empty() {
+        let found = engine.tensor_specs(path, &specs, &views, &missing)?;
+        known.extend(found.into_iter().flatten().map(|spec| (spec.name.clone(), spec)));
+    }
+    Ok(fold_shapes(graph, &known)?.0)
 }
 
 type Shapes = BTreeMap<String, Vec<u64>>;

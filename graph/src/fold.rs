@@ -3,6 +3,9 @@
 mod constant;
 mod evaluate;
 mod identity;
+mod shape;
+
+pub use shape::{fold_shapes, shape_sources};
 
 use crate::onnx::{
     GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto,

@@ -19,6 +19,8 @@ pub struct CacheKey<'a> {
     pub environment: &'a Environment,
     /// The run's settings.
     pub settings: &'a ProfileSettings,
+    /// Digest of the layers' names: another coarsening is another profile.
+    pub layers: &'a Digest,
     /// Digest of the input values.
     pub values: &'a Digest,
     /// Whether the engine optimises the graph.
@@ -39,6 +41,7 @@ impl CacheKey<'_> {
             self.inputs,
             self.environment,
             self.settings,
+            self.layers,
             self.values,
             self.optimise,
         ))?;

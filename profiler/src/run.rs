@@ -102,12 +102,14 @@ pub fn profile(
             let specs: Vec<TensorSpec> = request.inputs.iter().map(|(spec, _)| spec.clone()).collect();
             let values: Vec<u8> =
                 request.inputs.iter().flat_map(|(_, tensor)| tensor.data().to_vec()).collect();
+            let names: Vec<&str> = request.layers.iter().map(|layer| layer.name.as_str()).collect();
             let key = cache::CacheKey {
                 model: request.identity,
                 dimensions: request.dimensions,
                 inputs: &specs,
                 environment: &environment,
                 settings: request.settings,
+                layers: &Digest::of(names.join("\n").as_bytes()),
                 values: &Digest::of(&values),
                 optimise: request.optimise,
             };

@@ -77,7 +77,7 @@ fn inspect(prepared: &Prepared) -> Inspection {
         nodes: graph.nodes().len(),
         folded_nodes: prepared.folded.removed_nodes.len(),
         weights_bytes: ByteCount(all.iter().map(weight).sum()),
-        inputs: prepared.inputs.clone(),
+        inputs: prepared.inputs.iter().map(|(spec, _)| spec.clone()).collect(),
         outputs: graph.outputs().iter().map(|&id| graph.tensor(id).name.clone()).collect(),
         single_tensor_cuts: layers.iter().filter(|layer| layer.cut.len() == 1).count(),
         layers,

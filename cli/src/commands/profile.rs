@@ -3,12 +3,12 @@ use crate::config::Settings;
 use crate::context::{Context, open_engine};
 use crate::failure::Failure;
 use crate::pipeline::Walk;
-use crate::prepare::{Prepared, numbers, prepare};
-use crate::{inputs, table};
+use crate::prepare::{Prepared, prepare};
+use crate::table;
 use serde::Serialize;
 use std::sync::Arc;
 use tranche_engine::Engine;
-use tranche_schema::{Document as _, Profile, Tensor, TensorSpec};
+use tranche_schema::{Document as _, Profile};
 
 /// A model prepared by a verb, with the values of its inputs.
 pub struct Loaded {
@@ -18,8 +18,6 @@ pub struct Loaded {
     pub engine: Arc<dyn Engine>,
     /// The model.
     pub prepared: Prepared,
-    /// Values of its inputs.
-    pub inputs: Vec<(TensorSpec, Tensor)>,
 }
 
 impl Loaded {
@@ -30,17 +28,7 @@ impl Loaded {
     pub fn new(context: &Context, model: &ModelArguments, settings: Settings) -> Result<Self, Failure> {
         let engine = open_engine(&settings)?;
         let prepared = prepare(model, &settings, &*engine, &context.printer)?;
-        let ranges = numbers(&model.ranges, "--range", "input_ids=30522")?;
-        let source = inputs::Source {
-            files: &model.inputs,
-            ranges: &ranges,
-            seed: settings.seed,
-            known: prepared.known,
-            graph: Some(&prepared.graph),
-            random: true,
-        };
-        let inputs = inputs::values(&prepared.inputs, &source)?;
-        Ok(Self { settings, engine, prepared, inputs })
+        Ok(Self { settings, engine, prepared })
     }
 
     /// The stages over it.
@@ -51,7 +39,7 @@ impl Loaded {
             settings: &self.settings,
             engine: &*self.engine,
             prepared: &self.prepared,
-            inputs: &self.inputs,
+            inputs: &self.prepared.inputs,
         }
     }
 }

@@ -92,7 +92,7 @@ pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failu
 
     let deployed = Deployed::start(context, &loaded.settings, &bundle, &name)?;
     printer.step("Deployed", &format!("{} function(s) as `{name}`", deployed.functions()));
-    let (bill, outputs) = deployed.call(&loaded.inputs, arguments.requests, loaded.settings.deadline())?;
+    let (bill, outputs) = deployed.call(&prepared.inputs, arguments.requests, loaded.settings.deadline())?;
     printer.step("Invoked", &format!("{} request(s), {} each", bill.requests, bill.latency_ms));
     let limits_enforced = bill.slices.iter().all(|slice| slice.limits.memory && slice.limits.cpu);
     let kept = deployed.end(arguments.keep)?;
