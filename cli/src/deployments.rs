@@ -119,10 +119,10 @@ impl Deployed {
 
 impl Drop for Deployed {
     fn drop(&mut self) {
-        if self.destroy {
-            if let Err(error) = self.target.destroy(&self.deployment.name) {
-                tracing::warn!("cannot destroy {}: {error}", self.deployment.name);
-            }
+        if self.destroy
+            && let Err(error) = self.target.destroy(&self.deployment.name)
+        {
+            tracing::warn!("cannot destroy {}: {error}", self.deployment.name);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the program says of itself, and of what it cannot do.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use support::Place;

@@ -1,5 +1,7 @@
 //! The whole way through the real program, on small real models.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use support::{Place, contents};

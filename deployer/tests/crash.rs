@@ -1,6 +1,8 @@
 //! What is left when the command or the supervisor dies, and that it can be
 //! removed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::fs;

@@ -3,6 +3,8 @@
 //! Memory limits need the right to make control groups; without it the tests
 //! check that the status says that nothing is limited.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::fs;

@@ -9,6 +9,8 @@
 //! `--plain` turns optimisation off, `--profile` adds how much of the time and of the
 //! shapes a profile attributes to nodes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use prost::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

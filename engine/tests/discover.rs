@@ -1,5 +1,7 @@
 //! Engines by name, and what `doctor` reports.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::path::Path;
 use tranche_engine::{DEFAULT_ENGINE, EngineError, open_engine, survey};
 

@@ -1,5 +1,7 @@
 //! ONNX Runtime through the public interface.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use support::behaviour;

@@ -1,4 +1,6 @@
 //! Prints the layers of a model: `cargo run --release -p tranche-graph --example layers -- model.onnx`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "an example")]
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The zoo against files that the Python reference wrote: the same bytes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use prost::Message as _;
 use std::collections::BTreeSet;
 use tranche_graph::Model;

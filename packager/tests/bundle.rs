@@ -1,5 +1,7 @@
 //! Bundles of a small model.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use common::{identity, model, other_digest, plan};

@@ -60,7 +60,8 @@ fn cut_reason(
         }
         percent(total_cost(costs, &other), cost)
     };
-    let mut alternatives = vec![format!("no cut here {}", instead(&[left.start..right.end]))];
+    let mut alternatives =
+        vec![format!("no cut here {}", instead(std::slice::from_ref(&(left.start..right.end))))];
     if left.len() > 1 {
         let moved = left.end - 1;
         alternatives.push(format!("one layer earlier {}", instead(&[left.start..moved, moved..right.end])));

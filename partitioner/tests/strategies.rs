@@ -1,5 +1,7 @@
 //! Strategies, reasons and the text of plans on small chains.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use common::{MIB, border, chain, path};

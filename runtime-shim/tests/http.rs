@@ -1,5 +1,7 @@
 //! The HTTP contract of a function, with an engine whose timing the test decides.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use std::time::Duration;

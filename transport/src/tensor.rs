@@ -151,7 +151,7 @@ impl CodedTensor {
         if spec.element_type == ElementType::String {
             // Each string has a 4-byte length, so the count is bounded by the bytes.
             let elements = spec.shape.iter().try_fold(1_u64, |product, &extent| product.checked_mul(extent));
-            if !elements.and_then(|count| count.checked_mul(4)).is_some_and(|least| least <= self.raw_bytes) {
+            if elements.and_then(|count| count.checked_mul(4)).is_none_or(|least| least > self.raw_bytes) {
                 return Err(FrameError::malformed(
                     of("shape"),
                     format!("{} bytes cannot hold {:?} strings", self.raw_bytes, spec.shape),

@@ -1,5 +1,7 @@
 //! Damaged and lying frames end in an error, never in a panic or a large allocation.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! What is encoded comes back, whatever the element type, shape, codec and channel.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::Duration;

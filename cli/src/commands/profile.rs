@@ -1,4 +1,4 @@
-use crate::arguments::{EngineArguments, ModelArguments, ProfileArguments};
+use crate::arguments::{ModelArguments, ProfileArguments};
 use crate::config::Settings;
 use crate::context::{Context, open_engine};
 use crate::failure::Failure;
@@ -49,14 +49,6 @@ impl Loaded {
 struct CpuFlag {
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<f64>,
-}
-
-/// Settings of verbs that only choose an engine.
-///
-/// # Errors
-/// When the configuration is wrong.
-pub fn engine_settings(context: &Context, engine: &EngineArguments) -> Result<Settings, Failure> {
-    context.settings(&[engine])
 }
 
 pub fn run(context: &Context, arguments: &ProfileArguments) -> Result<(), Failure> {

@@ -35,6 +35,7 @@ impl Place {
     }
 
     /// Runs a verb that must go well, and gives its JSON document.
+    #[allow(dead_code)]
     pub fn json(&self, arguments: &[&str]) -> Value {
         let output = self.tranche(arguments).arg("--json").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

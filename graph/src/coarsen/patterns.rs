@@ -102,11 +102,12 @@ fn way_to_product(
         if is_product(partition, other) {
             return Some(vec![group, other]);
         }
-        if steps > 0 && partition.is_light(other) {
-            if let Some(mut way) = way_to_product(partition, other, steps - 1, backwards) {
-                way.push(group);
-                return Some(way);
-            }
+        if steps > 0
+            && partition.is_light(other)
+            && let Some(mut way) = way_to_product(partition, other, steps - 1, backwards)
+        {
+            way.push(group);
+            return Some(way);
         }
     }
     None

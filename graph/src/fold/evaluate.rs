@@ -99,7 +99,7 @@ fn stored(name: &str, tensor: &Tensor) -> TensorProto {
     };
     match tensor.strings() {
         Some(strings) => {
-            stored.string_data = strings.iter().map(|text| text.as_bytes().to_vec().into()).collect();
+            stored.string_data = strings.iter().map(|text| text.as_bytes().to_vec()).collect();
         }
         None => stored.raw_data = Some(tensor.data().clone()),
     }

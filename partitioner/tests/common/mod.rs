@@ -229,9 +229,9 @@ pub struct Found {
 pub fn brute_force(problem: &Problem, model: &CostModel, constraints: &Constraints) -> Option<Found> {
     let count = problem.layers.len();
     let mut prices = vec![vec![Price::default(); count + 1]; count];
-    for start in 0..count {
-        for end in start + 1..=count {
-            prices[start][end] = naive_price(problem, model, &(start..end));
+    for (start, row) in prices.iter_mut().enumerate() {
+        for (end, price) in row.iter_mut().enumerate().skip(start + 1) {
+            *price = naive_price(problem, model, &(start..end));
         }
     }
     let mut best: Option<Found> = None;
