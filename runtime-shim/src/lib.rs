@@ -24,6 +24,12 @@ use std::path::Path;
 use std::sync::Arc;
 use tranche_engine::{Engine, EngineError};
 
+/// Opens the engines built into this program: what [`run`] is given outside of tests.
+#[must_use]
+pub fn built_in() -> EngineOpener {
+    Box::new(|name, library| tranche_engine::open_engine(Some(name), library))
+}
+
 /// Opens an engine by name, with the ONNX Runtime library to use where that is it.
 /// Called once, on the thread that loads the slice.
 pub type EngineOpener = Box<dyn FnOnce(&str, Option<&Path>) -> Result<Arc<dyn Engine>, EngineError> + Send>;

@@ -28,6 +28,9 @@ pub struct ShimOptions {
     /// Let the engine rewrite the graph for speed
     #[arg(long, env = "TRANCHE_OPTIMISE", default_value_t = true, action = clap::ArgAction::Set)]
     pub optimise: bool,
+    /// Let the engine copy weights into a layout of its own for speed; off, less memory and start-up
+    #[arg(long, env = "TRANCHE_PREPACK", default_value_t = true, action = clap::ArgAction::Set)]
+    pub prepack: bool,
     /// Folder of mapped files shared with the other functions of this host
     #[arg(long, env = "TRANCHE_SHARED_FOLDER", value_name = "PATH")]
     pub shared_folder: Option<PathBuf>,
@@ -74,6 +77,7 @@ impl ShimOptions {
             onnxruntime: None,
             threads: None,
             optimise: true,
+            prepack: true,
             shared_folder: None,
             max_body_bytes: 256 << 20,
             max_in_flight: 16,

@@ -135,7 +135,12 @@ fn load(function: &Function, slice: &Slice, opener: EngineOpener) -> Result<Box<
         &slice.model,
         &slice.manifest.inputs,
         &outputs,
-        &LoadOptions { threads: threads as usize, optimise: options.optimise, profile: false },
+        &LoadOptions {
+            threads: threads as usize,
+            optimise: options.optimise,
+            profile: false,
+            prepack: options.prepack,
+        },
     )
 }
 
