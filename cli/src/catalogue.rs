@@ -66,6 +66,8 @@ pub fn obtain(name: &str, cache: &Path, printer: &Printer) -> Result<PathBuf, Fa
         }
         return Ok(path);
     }
+    // Names neither kind has are listed with both.
+    tranche_models::input_hints(name)?;
     fetch(name, cache, None, printer)
 }
 

@@ -56,7 +56,7 @@ fn a_function_gets_what_it_needs_to_know() {
         .replace(&bundle.canonicalize().unwrap().display().to_string(), "BUNDLE")
         .replace(&local.shared_folder.display().to_string(), "SHARED")
         .replace(&local.control_socket.parent().unwrap().display().to_string(), "RUNTIME");
-    insta::assert_snapshot!(text.replace('\n', " "), @"__shim --manifest BUNDLE/manifest.json --slice slice-0 --listen unix:RUNTIME/function-0 --shared-folder SHARED --engine onnxruntime --threads 2 --drain-deadline-ms 3000 --onnxruntime lib.so");
+    insta::assert_snapshot!(text.replace('\n', " "), @"__shim --manifest BUNDLE/manifest.json --slice slice-0 --listen unix:RUNTIME/function-0 --shared-folder SHARED --engine onnxruntime --threads 2 --optimise true --drain-deadline-ms 3000 --onnxruntime lib.so");
     assert_eq!(deployment.functions[0].size.cpu_milli, MilliCpu(2500));
 }
 

@@ -221,12 +221,13 @@ fn tensors_that_a_subgraph_captures_keep_their_names() {
 fn dropout_is_removed_where_it_drops_nothing() {
     let graph = Build::default()
         .input("x")
+        .input("ratio")
         .input("mode")
         .nodes(
             "a = Dropout(x)
              b, mask = Dropout(a)
              c, used = Dropout(b)
-             d = Dropout(c, , mode)
+             d = Dropout(c, ratio, mode)
              y = Relu(d)
              z = Not(used)",
         )

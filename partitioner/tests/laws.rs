@@ -70,7 +70,8 @@ proptest! {
         let plan = optimal(&problem, &constraints).unwrap();
         let found = brute_force(&problem, &CostModel::of(&problem), &constraints);
         prop_assert!(found.is_none_or(|found| close(plan.prediction.memory_time.0, found.cost)));
-        prop_assert!(plan.prediction.latency_ms.0 <= bound);
+        // Sums in another order may differ in the last bits.
+        prop_assert!(plan.prediction.latency_ms.0 <= bound * (1.0 + 1e-9));
     }
 
     #[test]

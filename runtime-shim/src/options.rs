@@ -131,8 +131,9 @@ mod tests {
             "--listen",
             "unix:/run/slice-0",
         ]);
-        let built =
+        let mut built =
             ShimOptions::new("bundle/manifest.json".into(), "slice-0", Listen::Unix("/run/slice-0".into()));
+        built.onnxruntime = std::env::var_os("TRANCHE_ONNXRUNTIME").map(PathBuf::from);
         assert_eq!(format!("{:?}", parsed.unwrap().shim), format!("{built:?}"));
     }
 }

@@ -1,5 +1,7 @@
 //! The binary itself, with tract and a real model.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use prost::Message as _;

@@ -190,7 +190,8 @@ pub fn defaults_are_those_of_onnx(engine: &dyn Engine) {
         .output("y", ElementType::Float32)
         .write();
     let x = floats(&[1, 2], &[1.0, 2.0]);
-    assert_eq!(run_once(engine, &zeros, std::slice::from_ref(&("x", &x)], &["y"], &PLAIN).unwrap(), [x));
+    let found = run_once(engine, &zeros, &[("x", &x)], &["y"], &PLAIN).unwrap();
+    assert_eq!(found, std::slice::from_ref(&x));
 
     let squeeze = ModelBuilder::new()
         .input("x", ElementType::Float32, &[1, 2])
