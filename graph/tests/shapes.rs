@@ -43,7 +43,7 @@ fn what_is_measured_fills_in_and_is_followed() {
     let graph = graph();
     let mut facts = TensorFacts::declared(&graph, &[float("x", &[2, 4])], &BTreeMap::new());
     let conflicts = facts.measure(&graph, &measured(&[float("a", &[2, 8]), float("engine's own", &[1])]));
-    assert_eq!(conflicts, []);
+    assert!(conflicts.is_empty());
     assert_eq!(facts.find("y"), Some(&float("y", &[2, 8])));
     let sources: Vec<Option<FactSource>> =
         ["x", "a", "y"].map(|name| facts.source(graph.find_tensor(name).expect("there"))).into();

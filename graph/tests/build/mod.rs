@@ -47,7 +47,12 @@ impl Build {
         let (outputs, call) = line.split_once('=').expect("`outputs = Operator(inputs)`");
         let (operator, inputs) = call.trim().trim_end_matches(')').split_once('(').expect("a call");
         let names = |list: &str| -> Vec<String> {
-            list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()
+            // Between commas, nothing is an input left out.
+            let list = list.trim();
+            if list.is_empty() {
+                return Vec::new();
+            }
+            list.split(',').map(|name| name.trim().to_owned()).collect()
         };
         let output = names(outputs);
         self.graph.node.push(NodeProto {
