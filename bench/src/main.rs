@@ -29,7 +29,7 @@ const MODELS: &[&str] = &[
     "gpt2_small",
     "gcn_wide",
     "gat_cora",
-    "caustic-nmr-painn",
+    "caustic_nmr_painn",
 ];
 
 #[derive(Parser)]

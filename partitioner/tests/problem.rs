@@ -1,5 +1,7 @@
 //! The problem of a real graph and a profile of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 #[allow(dead_code)]
 #[path = "../../packager/tests/common/mod.rs"]
 mod small;

@@ -2,7 +2,7 @@
 //!
 //! The whole model and chosen slices are measured each in a process of its own
 //! ([`measure`]), so that memory and load times are theirs alone; layers are
-//! timed node by node inside the engine ([`layers`]). The result is a
+//! timed node by node inside the engine ([`time_layers`]). The result is a
 //! [`tranche_schema::Profile`], cached by everything it depends on ([`cache`]).
 
 pub mod cache;
