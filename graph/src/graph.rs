@@ -419,7 +419,8 @@ pub(crate) fn declared_tensor(declared: &TypeProto) -> Option<(Option<ElementTyp
             .iter()
             .map(|dimension| match dimension.value.as_ref() {
                 Some(DimensionValue::DimValue(extent)) => Dimension::from_extent(*extent),
-                Some(DimensionValue::DimParam(symbol)) if !symbol.is_empty() => {
+                // Some exporters write `?` for every extent they do not know: it is no name.
+                Some(DimensionValue::DimParam(symbol)) if !matches!(symbol.as_str(), "" | "?") => {
                     Dimension::Symbol(symbol.clone())
                 }
                 _ => Dimension::Unknown,
