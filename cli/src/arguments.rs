@@ -325,7 +325,7 @@ pub struct VerifyArguments {
     /// Seed of random inputs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Largest difference allowed, relative to the output's scale [default: 1e-5; 0 with --optimise false]
+    /// Largest difference allowed, relative to the output's scale [default: 1e-5; 0 on ONNX Runtime with --optimise false]
     #[arg(long, value_name = "RATIO")]
     pub tolerance: Option<f64>,
 }

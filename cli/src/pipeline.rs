@@ -198,8 +198,9 @@ impl Walk<'_> {
                 inputs: &[(name, self.inputs.to_vec())],
                 options: &options,
                 environment: environment(self.engine),
-                tolerance: tolerance
-                    .unwrap_or_else(|| verification::default_tolerance(self.settings.optimise)),
+                tolerance: tolerance.unwrap_or_else(|| {
+                    verification::default_tolerance(self.engine.name(), self.settings.optimise)
+                }),
             },
         )?;
         record.write(&Verification::path_beside(bundle))?;
