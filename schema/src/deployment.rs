@@ -64,6 +64,32 @@ pub struct LocalSupervisor {
     pub log_folder: PathBuf,
 }
 
+/// A slice's function on OpenFaaS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFaasFunction {
+    /// The slice it runs.
+    pub slice: String,
+    /// Name of the function at the gateway.
+    pub function: String,
+    /// The image, pinned by digest.
+    pub image: String,
+}
+
+/// Where an OpenFaaS deployment runs. Credentials are never in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFaasDeployment {
+    /// Base URL of the gateway without a final slash.
+    pub gateway: String,
+    /// Namespace of the functions; the provider's default when `None`.
+    pub namespace: Option<String>,
+    /// `faasd` or `kubernetes`, as the gateway says.
+    pub provider: String,
+    /// The functions, in the order of [`Deployment::functions`].
+    pub functions: Vec<OpenFaasFunction>,
+    /// The function that answers whole requests, if one was deployed.
+    pub front_door: Option<OpenFaasFunction>,
+}
+
 /// deployment.json
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -71,7 +97,7 @@ pub struct Deployment {
     pub header: Header,
     /// Name of the deployment.
     pub name: String,
-    /// `local`; other targets follow.
+    /// `local` or `openfaas`.
     pub target: String,
     /// Digest of the bundle's manifest.json.
     pub bundle_digest: Digest,
@@ -88,7 +114,11 @@ pub struct Deployment {
     /// Tensors that cross a border.
     pub edges: Vec<Edge>,
     /// Set for the local target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalSupervisor>,
+    /// Set for the OpenFaaS target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openfaas: Option<OpenFaasDeployment>,
 }
 
 impl Document for Deployment {

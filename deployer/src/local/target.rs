@@ -422,5 +422,6 @@ fn document(
             .collect(),
         edges: manifest.edges.clone(),
         local: Some(supervisor),
+        openfaas: None,
     }
 }

@@ -58,5 +58,6 @@ pub fn deployment(
             })
             .collect(),
         local: None,
+        openfaas: None,
     }
 }
