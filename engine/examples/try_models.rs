@@ -167,7 +167,7 @@ fn profile(
     let options = LoadOptions { profile: true, ..LoadOptions::default() };
     let mut session = engine.load(path, &ports.inputs, &ports.outputs, &options)?;
     let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
-    let runs = session.profile_runs(&views, 1, 2)?;
+    let runs = session.profile_runs(&views, 1, 2, &mut |_| {})?;
     let nodes = runs.last().map(Vec::as_slice).unwrap_or_default();
     let total: f64 = nodes.iter().map(|node| node.time.as_secs_f64()).sum();
     let named = nodes.iter().filter(|node| !node.node.is_empty());

@@ -91,6 +91,7 @@ pub trait Session: Send {
     fn profile(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<NodeTime>, EngineError>;
 
     /// Measures each node over `repeats` runs, after `warmup` that are not reported.
+    /// `progress` is told after each run how many are done, warm-up included.
     ///
     /// What [`Session::profile`] gives, once a run. With ONNX Runtime much cheaper than
     /// calling that in a loop, which loads the model again for each call.
@@ -102,11 +103,17 @@ pub trait Session: Send {
         inputs: &[TensorView<'_>],
         warmup: usize,
         repeats: usize,
+        progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<NodeTime>>, EngineError> {
-        for _ in 0..warmup {
-            self.profile(inputs)?;
+        let mut runs = Vec::with_capacity(repeats);
+        for run in 0..warmup + repeats {
+            let times = self.profile(inputs)?;
+            if run >= warmup {
+                runs.push(times);
+            }
+            progress(run + 1);
         }
-        (0..repeats).map(|_| self.profile(inputs)).collect()
+        Ok(runs)
     }
 }
 

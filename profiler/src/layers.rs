@@ -36,20 +36,20 @@ pub fn time_layers(
         .collect();
     let mut samples = vec![Vec::new(); layers.len()];
     let mut tensors = BTreeMap::new();
-    for run in 0..warmup + repeats.max(1) {
+    let runs = session.profile_runs(inputs, warmup as usize, repeats.max(1) as usize, &mut |done| {
+        progress(u32::try_from(done).unwrap_or(u32::MAX));
+    })?;
+    for nodes in runs {
         let mut sums = vec![0.0_f64; layers.len()];
-        for node in session.profile(inputs)? {
+        for node in nodes {
             if let Some(&layer) = layer_of.get(node.node.as_str()) {
                 sums[layer] += node.time.as_secs_f64() * 1000.0;
             }
             tensors.extend(node.outputs.into_iter().map(|spec| (spec.name.clone(), spec)));
         }
-        if run >= warmup {
-            for (layer, sum) in sums.into_iter().enumerate() {
-                samples[layer].push(sum);
-            }
+        for (values, sum) in samples.iter_mut().zip(sums) {
+            values.push(sum);
         }
-        progress(run + 1);
     }
     Ok(LayerTimes { layers: samples.iter().map(|values| timing(values)).collect(), tensors })
 }

@@ -132,7 +132,7 @@ impl Session for OnnxRuntimeSession {
     }
 
     fn profile(&mut self, inputs: &[TensorView<'_>]) -> Result<Vec<NodeTime>, EngineError> {
-        let runs = self.profile_runs(inputs, 1, 1)?;
+        let runs = self.profile_runs(inputs, 1, 1, &mut |_| {})?;
         runs.into_iter().next().ok_or_else(|| run_error("its profile has no run".to_owned()))
     }
 
@@ -141,6 +141,7 @@ impl Session for OnnxRuntimeSession {
         inputs: &[TensorView<'_>],
         warmup: usize,
         repeats: usize,
+        progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Vec<NodeTime>>, EngineError> {
         let Some(profiler) = &mut self.profiler else {
             return Err(run_error("the model was loaded without profiling".to_owned()));
@@ -148,9 +149,10 @@ impl Session for OnnxRuntimeSession {
         if !std::mem::replace(&mut profiler.fresh, false) {
             self.session = guarded(|| profiler.reopen()).and_then(|result| result).map_err(run_error)?;
         }
-        for _ in 0..warmup + repeats {
+        for run in 0..warmup + repeats {
             let mut outputs: Vec<_> = self.outputs.iter().map(|_| OutputBuffer::Engine(None)).collect();
             self.run(inputs, &mut outputs)?;
+            progress(run + 1);
         }
         let Some(profiler) = &self.profiler else { return Ok(Vec::new()) };
         let runs = guarded(|| profiler.read(&mut self.session)).and_then(|result| result);

@@ -283,9 +283,10 @@ pub fn profiles_name_nodes_and_shapes(engine: &dyn Engine) {
     let options = LoadOptions { profile: true, ..PLAIN };
     let mut session = engine.load(&model.path, &inputs, &names(&["r", "count"]), &options).unwrap();
     let x = floats(&[4, 2], &[1.0, 2.0, 0.0, 0.0, 1.0, 1.0, 2.0, 2.0]);
-    for profile in
-        [session.profile(&[x.view()]).unwrap(), session.profile_runs(&[x.view()], 1, 2).unwrap().remove(1)]
-    {
+    for profile in [
+        session.profile(&[x.view()]).unwrap(),
+        session.profile_runs(&[x.view()], 1, 2, &mut |_| {}).unwrap().remove(1),
+    ] {
         let nodes: Vec<_> = profile.iter().filter(|node| !node.node.is_empty()).collect();
         let found: Vec<_> = nodes.iter().map(|node| node.node.as_str()).collect();
         assert_eq!(found, ["folded", "product", "Relu_2", "where", "extent"]);
