@@ -52,6 +52,12 @@ pub fn list() -> Vec<Line> {
     seeded.chain(trained).collect()
 }
 
+/// Whether there is a model of this name, seeded or trained.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    tranche_models::input_hints(name).is_ok()
+}
+
 /// The file of a model, built or fetched into the cache when it is not there.
 ///
 /// # Errors

@@ -89,20 +89,6 @@ impl Deployed {
         self.deployment.functions.len()
     }
 
-    /// Sends the same request several times, one more first that is not counted.
-    /// Gives the median bill and the last answer's outputs.
-    ///
-    /// # Errors
-    /// When a request fails.
-    pub fn call(
-        &self,
-        inputs: &[(TensorSpec, Tensor)],
-        requests: u32,
-        deadline: Duration,
-    ) -> Result<(Bill, Vec<(String, Tensor)>), Failure> {
-        call(self.deployment.clone(), inputs, requests, true, deadline)
-    }
-
     /// Destroys it, or keeps it and gives its name.
     ///
     /// # Errors
@@ -127,7 +113,25 @@ impl Drop for Deployed {
     }
 }
 
-/// Sends the same request several times; with `warm`, one more first that is not counted.
+/// What a number of equal requests gave: their median bill, and the last one's outputs.
+pub type Called = (Bill, Vec<(String, Tensor)>);
+
+/// Sends the same request several times to each deployment, in turn, so that what
+/// else the machine does falls on all alike. One more goes first that is not counted.
+///
+/// # Errors
+/// When a request fails.
+pub fn call_in_turn(
+    deployed: &[&Deployed],
+    inputs: &[(TensorSpec, Tensor)],
+    requests: u32,
+    deadline: Duration,
+) -> Result<Vec<Called>, Failure> {
+    let deployments = deployed.iter().map(|deployed| deployed.deployment.clone()).collect();
+    call_all(deployments, inputs, requests, true, deadline)
+}
+
+/// Sends the same request several times to a deployment.
 ///
 /// # Errors
 /// When a request fails.
@@ -135,28 +139,48 @@ pub fn call(
     deployment: Deployment,
     inputs: &[(TensorSpec, Tensor)],
     requests: u32,
+    deadline: Duration,
+) -> Result<Called, Failure> {
+    let called = call_all(vec![deployment], inputs, requests, false, deadline)?;
+    called.into_iter().next().ok_or_else(|| Failure::bug("no request was sent"))
+}
+
+fn call_all(
+    deployments: Vec<Deployment>,
+    inputs: &[(TensorSpec, Tensor)],
+    requests: u32,
     warm: bool,
     deadline: Duration,
-) -> Result<(Bill, Vec<(String, Tensor)>), Failure> {
+) -> Result<Vec<Called>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Failure::new("driver", exit_code::REMOTE, format!("cannot start the driver: {error}"))
     })?;
     let inputs: Vec<(String, Tensor)> =
         inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())).collect();
     runtime.block_on(async {
-        let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
-        if warm {
-            driver.invoke(inputs.clone()).await?;
+        let mut calls = Vec::with_capacity(deployments.len());
+        for deployment in deployments {
+            let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
+            if warm {
+                driver.invoke(inputs.clone()).await?;
+            }
+            calls.push((driver, Vec::new(), Vec::new()));
         }
-        let mut bills = Vec::new();
-        let mut outputs = Vec::new();
         for _ in 0..requests.max(1) {
-            let answer = driver.invoke(inputs.clone()).await?;
-            bills.push(answer.bill);
-            outputs = answer.outputs;
+            for (driver, bills, outputs) in &mut calls {
+                let answer = driver.invoke(inputs.clone()).await?;
+                bills.push(answer.bill);
+                *outputs = answer.outputs;
+            }
         }
-        let bill = tranche_driver::median(&bills).ok_or_else(|| Failure::bug("no request was billed"))?;
-        Ok((bill, outputs))
+        calls
+            .into_iter()
+            .map(|(_, bills, outputs)| {
+                let bill =
+                    tranche_driver::median(&bills).ok_or_else(|| Failure::bug("no request was billed"))?;
+                Ok((bill, outputs))
+            })
+            .collect()
     })
 }
 

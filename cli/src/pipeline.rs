@@ -9,8 +9,8 @@ use crate::verification;
 use std::path::Path;
 use tranche_engine::{Engine, LoadOptions};
 use tranche_packager::package;
-use tranche_partitioner::{CostModel, Problem, Strategy, partition};
-use tranche_profiler::{ProfileRequest, Progress, environment};
+use tranche_partitioner::{CostModel, Problem, Strategy, partition, reprice};
+use tranche_profiler::{KnownTensors, ProfileRequest, Progress, environment};
 use tranche_schema::{
     Constraints, Document as _, Manifest, Plan, Profile, ProfileSettings, Tensor, TensorSpec, Verification,
 };
@@ -44,7 +44,8 @@ impl Walk<'_> {
         })
     }
 
-    /// Measures the slices of a bundle as they will run and adds them to the profile.
+    /// Measures the slices of a bundle as they will run, those that the profile does
+    /// not know yet, and adds them to it. Gives how many there were.
     ///
     /// # Errors
     /// When one cannot be measured.
@@ -54,15 +55,18 @@ impl Walk<'_> {
         bundle: &Path,
         manifest: &Manifest,
         plan: &Plan,
-    ) -> Result<(), Failure> {
+        tensors: &mut KnownTensors,
+    ) -> Result<usize, Failure> {
+        let known = &profile.slices;
         let found = self.measured(None, |request, progress| {
-            tranche_profiler::measure_slices(request, bundle, manifest, plan, progress)
+            tranche_profiler::measure_slices(request, bundle, manifest, plan, known, tensors, progress)
         })?;
+        let count = found.len();
         for slice in found {
             profile.slices.retain(|known| known.layers != slice.layers || known.cpu != slice.cpu);
             profile.slices.push(slice);
         }
-        Ok(())
+        Ok(count)
     }
 
     fn measured<T>(
@@ -130,10 +134,15 @@ impl Walk<'_> {
         strategy: &Strategy,
         constraints: &Constraints,
     ) -> Result<Plan, Failure> {
+        let (problem, cost) = self.problem(profile)?;
+        Ok(partition(&problem, &cost, strategy, constraints)?)
+    }
+
+    fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {
         let problem =
             Problem::new(&self.prepared.graph, &self.prepared.layers, &self.prepared.identity, profile)?;
         let cost = CostModel { cpu: self.settings.cpu(), ..CostModel::of(&problem) };
-        Ok(partition(&problem, &cost, strategy, constraints)?)
+        Ok((problem, cost))
     }
 
     /// Packages a plan, replacing a bundle of an earlier run.
@@ -145,11 +154,13 @@ impl Walk<'_> {
         Ok(package(&self.prepared.graph, &self.prepared.identity, plan, output, version)?)
     }
 
-    /// Plans, packages and measures the chosen slices until the plan stays the
-    /// same or three rounds are over; the bundle holds the last plan.
+    /// Plans, packages and measures the chosen slices, and plans again with what was
+    /// measured, until the plan is one whose slices are all measured or the rounds
+    /// are over. Of the plans measured, the cheapest is taken: estimates only say
+    /// what is worth measuring. The bundle holds that plan.
     ///
     /// # Errors
-    /// As the stages.
+    /// As the stages; when every measured plan breaks the constraints.
     pub fn settle(
         &self,
         profile: &mut Profile,
@@ -157,20 +168,55 @@ impl Walk<'_> {
         constraints: &Constraints,
         bundle: &Path,
     ) -> Result<(Plan, Manifest), Failure> {
-        let mut plan = self.partition_as(profile, strategy, constraints)?;
-        let mut manifest = self.package(&plan, bundle)?;
+        let mut tensors = KnownTensors::default();
+        let mut tried: Vec<Plan> = Vec::new();
+        let mut packaged = self.partition_as(profile, strategy, constraints)?;
         for _ in 0..ROUNDS {
-            self.measure_slices(profile, bundle, &manifest, &plan)?;
-            let again = self.partition_as(profile, strategy, constraints)?;
-            let same_cuts = again.slices.len() == plan.slices.len()
-                && again.slices.iter().zip(&plan.slices).all(|(new, old)| new.layers == old.layers);
-            plan = again;
-            manifest = self.package(&plan, bundle)?;
-            if same_cuts {
+            let manifest = self.package(&packaged, bundle)?;
+            self.measure_slices(profile, bundle, &manifest, &packaged, &mut tensors)?;
+            let next = self.partition_as(profile, strategy, constraints)?;
+            let seen = same_cuts(&next, &packaged) || tried.iter().any(|plan| same_cuts(plan, &next));
+            tried.push(std::mem::replace(&mut packaged, next));
+            if seen {
                 break;
             }
         }
+        let plan = self.cheapest(profile, strategy, constraints, &tried)?;
+        let manifest = self.package(&plan, bundle)?;
         Ok((plan, manifest))
+    }
+
+    /// The cheapest of plans whose slices the profile has measured, and of the whole
+    /// model in one function, which wins ties, where the strategy may choose it.
+    fn cheapest(
+        &self,
+        profile: &Profile,
+        strategy: &Strategy,
+        constraints: &Constraints,
+        tried: &[Plan],
+    ) -> Result<Plan, Failure> {
+        let (problem, cost) = self.problem(profile)?;
+        let free = *strategy == Strategy::Optimal && constraints.min_slices.is_none_or(|least| least <= 1);
+        let unsplit =
+            if free { partition(&problem, &cost, &Strategy::Unsplit, constraints).ok() } else { None };
+        let mut best = unsplit.map(|plan| Plan { strategy: strategy.to_string(), ..plan });
+        let mut refused = None;
+        for plan in tried {
+            match reprice(&problem, &cost, strategy, plan) {
+                Ok(plan) => {
+                    let cheaper = best
+                        .as_ref()
+                        .is_none_or(|best| plan.prediction.memory_time < best.prediction.memory_time);
+                    best = if cheaper { Some(plan) } else { best };
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        match (best, refused) {
+            (Some(plan), _) => Ok(plan),
+            (None, Some(error)) => Err(error.into()),
+            (None, None) => Err(Failure::bug("no plan was tried")),
+        }
     }
 
     /// Compares whole and sliced model and writes the record beside the bundle.
@@ -206,4 +252,8 @@ impl Walk<'_> {
         record.write(&Verification::path_beside(bundle))?;
         Ok(record)
     }
+}
+
+fn same_cuts(left: &Plan, right: &Plan) -> bool {
+    left.slices.iter().map(|slice| &slice.layers).eq(right.slices.iter().map(|slice| &slice.layers))
 }

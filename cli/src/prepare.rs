@@ -44,7 +44,8 @@ pub fn locate(model: &str, settings: &Settings, printer: &Printer) -> Result<Pat
     if path.is_file() {
         return Ok(path.to_owned());
     }
-    if path.extension().is_some() || model.contains(std::path::MAIN_SEPARATOR) {
+    let named = crate::catalogue::is_known(model);
+    if !named && (path.extension().is_some() || model.contains(std::path::MAIN_SEPARATOR)) {
         return Err(Failure::new("model", exit_code::USAGE, format!("there is no file {model}"))
             .hint("pass an ONNX file, or a name from `tranche models list`"));
     }

@@ -3,7 +3,7 @@
 use crate::onnx::{
     GraphProto, ModelProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
 };
-use crate::visit::initializer_names;
+use crate::visit::{initializer_names, subgraphs};
 use crate::{Dimension, Graph, GraphError, Model, NodeId, TensorId, TensorInfo, TensorKind};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tranche_schema::{ElementType, TensorSpec};
@@ -36,8 +36,11 @@ impl Graph {
     /// subgraphs) read from outside, outputs the activations that others or the
     /// caller read. Only initialisers in use come along. Nodes are in graph order
     /// and carry their unique names. `specs` tells element types and concrete
-    /// shapes known better than the file does, by tensor name. Opset imports, IR
-    /// version, metadata, functions and quantisation annotations are kept.
+    /// shapes known better than the file does, by tensor name. A part with
+    /// subgraphs is declared with the file's own extents all the same: a branch
+    /// that is not taken may be invalid for the concrete ones, and engines infer
+    /// shapes in every branch. Opset imports, IR version, metadata, functions and
+    /// quantisation annotations are kept.
     ///
     /// # Errors
     /// When a node is not of this graph, the set is empty or computes nothing that
@@ -56,7 +59,8 @@ impl Graph {
         if border.outputs.is_empty() {
             return Err(GraphError::invalid(format!("part `{name}` computes nothing that anyone reads")));
         }
-        let declarations = Declarations::of(self, specs);
+        let branches = nodes.iter().any(|&id| subgraphs(&self.node(id).proto).next().is_some());
+        let declarations = Declarations { keeps_extents: branches, ..Declarations::of(self, specs) };
         let inputs =
             border.inputs.iter().map(|&id| declarations.border(id)).collect::<Result<Vec<_>, _>>()?;
         let outputs =
@@ -194,6 +198,8 @@ struct Declarations<'a> {
     graph: &'a Graph,
     declared: HashMap<&'a str, &'a ValueInfoProto>,
     specs: &'a BTreeMap<String, TensorSpec>,
+    /// Whether concrete shapes are left out where the file has others.
+    keeps_extents: bool,
 }
 
 impl<'a> Declarations<'a> {
@@ -206,7 +212,7 @@ impl<'a> Declarations<'a> {
             .chain(&source.input)
             .map(|info| (info.name(), info))
             .collect();
-        Self { graph, declared, specs }
+        Self { graph, declared, specs, keeps_extents: false }
     }
 
     /// The declaration of a tensor on the border, whose type must be known.
@@ -217,7 +223,8 @@ impl<'a> Declarations<'a> {
             |&info| info.clone(),
         );
         if let Some(spec) = self.specs.get(&tensor.name) {
-            set_type(&mut info, spec.element_type, Some(fixed(&spec.shape)));
+            let extents = self.extents(spec, &info);
+            set_type(&mut info, spec.element_type, Some(extents));
             return Ok(info);
         }
         let is_known = match info.r#type.as_ref().and_then(|declared| declared.value.as_ref()) {
@@ -236,9 +243,23 @@ impl<'a> Declarations<'a> {
     fn interior(&self, info: &ValueInfoProto) -> ValueInfoProto {
         let mut info = info.clone();
         if let Some(spec) = self.specs.get(info.name()) {
-            set_type(&mut info, spec.element_type, Some(fixed(&spec.shape)));
+            let extents = self.extents(spec, &info);
+            set_type(&mut info, spec.element_type, Some(extents));
         }
         info
+    }
+
+    /// The shape to declare where `spec` is known and the file says `info`.
+    fn extents(&self, spec: &TensorSpec, info: &ValueInfoProto) -> TensorShapeProto {
+        let declared = match info.r#type.as_ref().and_then(|declared| declared.value.as_ref()) {
+            Some(type_proto::Value::TensorType(tensor)) => tensor.shape.clone(),
+            _ => None,
+        };
+        match declared.filter(|shape| shape.dim.len() == spec.shape.len()) {
+            _ if !self.keeps_extents => fixed(&spec.shape),
+            Some(shape) => shape,
+            None => shape(&vec![Dimension::Unknown; spec.shape.len()]),
+        }
     }
 }
 

@@ -21,7 +21,7 @@
 //!
 //! A slice that was measured whole at this CPU share (the whole model always
 //! is, at the profiled share) takes run and memory from that: memory = round up
-//! of measured peak × headroom.
+//! of (measured peak + output tensors, coded beside the engine's own) × headroom.
 //!
 //! **Channels and codecs** are chosen per tensor by the least estimated send +
 //! receive time: raw inline, Zstandard inline, or raw in a mapped file. Tensors

@@ -72,6 +72,12 @@ pub enum PlanError {
         /// The name given.
         name: String,
     },
+    /// A slice of a plan holds other layers than the problem has there.
+    #[error("slice `{slice}` of the plan is not a run of this model's layers")]
+    OtherLayers {
+        /// The slice.
+        slice: String,
+    },
     /// No plan satisfies the constraints.
     #[error("no plan satisfies the constraints: {0}")]
     Infeasible(Infeasible),
@@ -184,6 +190,7 @@ impl PlanError {
             Self::BreaksConstraint { .. } => {
                 "relax the constraint, or use --strategy optimal, which searches within the constraints"
             }
+            Self::OtherLayers { .. } => "partition this model again with `tranche partition`",
             Self::BrokenPlan { .. } => "this is a bug in tranche; please report it",
         }
     }

@@ -23,7 +23,7 @@ mod verify;
 pub use cost::{ChannelRate, CodecRate, CostModel, Transport};
 pub use error::{Infeasible, PlanError};
 pub use explain::render;
-pub use plan::partition;
+pub use plan::{partition, reprice};
 pub use problem::{BorderTensor, Problem, ProblemLayer, ProblemNode};
 pub use segment::{Costs, Row, Segment};
 pub use strategy::Strategy;

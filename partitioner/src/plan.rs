@@ -28,13 +28,54 @@ pub fn partition(
     problem.check()?;
     let costs = Costs::new(problem, model);
     let path = choose(&costs, strategy, constraints)?;
-    check_constraints(&costs, strategy, constraints, &path)?;
-    let mut plan = vertical(&costs, strategy, constraints, &path);
-    check_pass(&costs, "vertical", &plan)?;
-    plan = transports(&costs, &plan);
-    check_pass(&costs, "transports", &plan)?;
-    plan = reason::explain_cuts(&costs, strategy, &plan, &path);
-    check_pass(&costs, "reasons", &plan)?;
+    make(&costs, strategy, constraints, &path)
+}
+
+/// The same cuts as `plan`, which `strategy` chose, under the same constraints,
+/// priced anew: sizes and predictions follow what the profile measured since.
+///
+/// # Errors
+/// When the problem is invalid, its layers are not those of the plan, or the plan
+/// breaks its constraints now that it is priced anew.
+pub fn reprice(
+    problem: &Problem,
+    model: &CostModel,
+    strategy: &Strategy,
+    plan: &Plan,
+) -> Result<Plan, PlanError> {
+    problem.check()?;
+    let costs = Costs::new(problem, model);
+    let mut path = Vec::with_capacity(plan.slices.len());
+    let mut start = 0;
+    for slice in &plan.slices {
+        let end = start + slice.layers.len();
+        let same = problem
+            .layers
+            .get(start..end)
+            .is_some_and(|layers| layers.iter().map(|layer| &layer.name).eq(&slice.layers));
+        if !same {
+            return Err(PlanError::OtherLayers { slice: slice.name.clone() });
+        }
+        path.push(start..end);
+        start = end;
+    }
+    make(&costs, strategy, &plan.constraints, &path)
+}
+
+/// The passes after the choice of cuts.
+fn make(
+    costs: &Costs<'_>,
+    strategy: &Strategy,
+    constraints: &Constraints,
+    path: &[Range<usize>],
+) -> Result<Plan, PlanError> {
+    check_constraints(costs, strategy, constraints, path)?;
+    let mut plan = vertical(costs, strategy, constraints, path);
+    check_pass(costs, "vertical", &plan)?;
+    plan = transports(costs, &plan);
+    check_pass(costs, "transports", &plan)?;
+    plan = reason::explain_cuts(costs, strategy, &plan, path);
+    check_pass(costs, "reasons", &plan)?;
     Ok(plan)
 }
 

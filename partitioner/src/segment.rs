@@ -315,8 +315,11 @@ impl Row<'_> {
         let costs = self.costs;
         let estimate = costs.expected_memory(self.weights, self.peak, self.inputs + self.alive);
         let measured = costs.measured.get(&(self.first, self.next));
-        let (run, peak) = measured
-            .map_or((Millis(self.run), estimate), |whole| (whole.run.median_ms, whole.peak_memory_bytes));
+        let (run, peak) = measured.map_or((Millis(self.run), estimate), |whole| {
+            // The measuring process made its outputs, and did not code them.
+            let coded = ByteCount(whole.peak_memory_bytes.0.saturating_add(self.alive));
+            (whole.run.median_ms, coded)
+        });
         let memory = costs.model.memory_limit(peak);
         let handoff = Millis(costs.model.per_request.0 + self.receive + self.send.max(0.0));
         let billed = run + handoff;

@@ -16,5 +16,5 @@ mod statistics;
 pub use dominance::{RULE, mark_dominant};
 pub use error::ProfilerError;
 pub use layers::{LayerTimes, time_layers};
-pub use run::{ChildProgram, ProfileRequest, Progress, environment, measure_slices, profile};
+pub use run::{ChildProgram, KnownTensors, ProfileRequest, Progress, environment, measure_slices, profile};
 pub use statistics::timing;

@@ -289,8 +289,14 @@ fn measure_model(
     in_process_of_its_own(&child.program, &child.arguments, &measurement, request.deadline)
 }
 
+/// Activations by name, kept between calls of [`measure_slices`]: whatever the
+/// cuts, a tensor of one name has one value.
+#[derive(Clone, Debug, Default)]
+pub struct KnownTensors(BTreeMap<String, Tensor>);
+
 /// Measures each slice of a bundle as it will run: in a process of its own, on
-/// the activations that the slices before it make.
+/// the activations that the slices before it make. Slices of which `measured`
+/// tells already are left out.
 ///
 /// # Errors
 /// As [`profile`].
@@ -299,15 +305,22 @@ pub fn measure_slices(
     bundle: &Path,
     manifest: &Manifest,
     plan: &Plan,
+    measured: &[SliceMeasurement],
+    tensors: &mut KnownTensors,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<SliceMeasurement>, ProfilerError> {
     let folder = temporary_folder()?;
-    let mut tensors: BTreeMap<String, Tensor> =
-        request.inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())).collect();
+    let tensors = &mut tensors.0;
+    tensors.extend(request.inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())));
     let mut found = Vec::new();
     let total = plan.slices.len() as u32;
     for (index, (slice, packaged)) in plan.slices.iter().zip(&manifest.slices).enumerate() {
         progress(Progress::Slices { done: index as u32, total });
+        let is_measured =
+            measured.iter().any(|known| known.layers == slice.layers && known.cpu == request.cpu);
+        if is_measured && packaged.outputs.iter().all(|spec| tensors.contains_key(&spec.name)) {
+            continue;
+        }
         let inputs = packaged
             .inputs
             .iter()
@@ -326,6 +339,8 @@ pub fn measure_slices(
         for file in &measurement.outputs {
             tensors.insert(file.spec.name.clone(), file.read()?);
         }
+        std::fs::remove_dir_all(&place)
+            .map_err(|source| ProfilerError::File { path: place.clone(), source })?;
         found.push(SliceMeasurement {
             layers: slice.layers.clone(),
             cpu: request.cpu,

@@ -114,7 +114,14 @@ impl GibSeconds {
 
 impl fmt::Display for GibSeconds {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(&format!("{:.4} GiB·s", self.0))
+        // Three digits that count, and no more zeros before them than a reader can compare.
+        let decimals = match self.0.abs() {
+            value if value >= 0.01 || value == 0.0 => 4,
+            value if value >= 0.001 => 5,
+            value if value >= 0.0001 => 6,
+            _ => 7,
+        };
+        formatter.pad(&format!("{:.decimals$} GiB·s", self.0))
     }
 }
 

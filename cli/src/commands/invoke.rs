@@ -42,7 +42,7 @@ pub fn run(context: &Context, arguments: &InvokeArguments) -> Result<(), Failure
     };
     let values: Vec<(TensorSpec, Tensor)> = inputs::values(&deployment.inputs, &source)?;
     let deadline = Duration::from_secs(arguments.deadline);
-    let (bill, outputs) = deployments::call(deployment, &values, arguments.repeat, false, deadline)?;
+    let (bill, outputs) = deployments::call(deployment, &values, arguments.repeat, deadline)?;
     if let Some(path) = &arguments.output {
         tensor_files::write_tensors(path, &outputs)?;
         context.printer.step("Saved", &path.display().to_string());

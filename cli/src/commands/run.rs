@@ -92,19 +92,32 @@ pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failu
 
     let deployed = Deployed::start(context, &loaded.settings, &bundle, &name)?;
     printer.step("Deployed", &format!("{} function(s) as `{name}`", deployed.functions()));
-    let (bill, outputs) = deployed.call(&prepared.inputs, arguments.requests, loaded.settings.deadline())?;
+    let whole = match (arguments.no_unsplit, sliced.0.slices.len()) {
+        (true, _) | (false, 1) => None,
+        (false, _) => Some(unsplit(context, &stages, &mut profile, &work, &name)?),
+    };
+    let both: Vec<&Deployed> = std::iter::once(&deployed).chain(&whole).collect();
+    let mut calls =
+        deployments::call_in_turn(&both, &prepared.inputs, arguments.requests, loaded.settings.deadline())?
+            .into_iter();
+    let (bill, outputs) = calls.next().ok_or_else(|| Failure::bug("no deployment was called"))?;
     printer.step("Invoked", &format!("{} request(s), {} each", bill.requests, bill.latency_ms));
+    let unsplit_bill = match (calls.next(), arguments.no_unsplit) {
+        (Some((whole, _)), _) => {
+            printer.step("Compared", &format!("unsplit: {} each", whole.latency_ms));
+            Some(whole)
+        }
+        (None, false) => Some(bill.clone()),
+        (None, true) => None,
+    };
+    if let Some(whole) = whole {
+        whole.end(false)?;
+    }
     let limits_enforced = bill.slices.iter().all(|slice| slice.limits.memory && slice.limits.cpu);
     let kept = deployed.end(arguments.keep)?;
     if let Some(path) = &arguments.output {
         tensor_files::write_tensors(path, &outputs)?;
     }
-
-    let unsplit_bill = match (arguments.no_unsplit, sliced.0.slices.len()) {
-        (true, _) => None,
-        (false, 1) => Some(bill.clone()),
-        (false, _) => Some(unsplit(context, &stages, &mut profile, &work, &name, arguments.requests)?),
-    };
     let outputs = against_whole(&stages, &sliced.0, &outputs)?;
     Ok(Report {
         model: prepared.identity.name.clone(),
@@ -128,23 +141,18 @@ pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failu
     })
 }
 
-/// The whole model in one function, sized, deployed and called the same way.
+/// The whole model in one function, sized and deployed the same way.
 fn unsplit(
     context: &Context,
     stages: &Walk<'_>,
     profile: &mut Profile,
     work: &Path,
     name: &str,
-    requests: u32,
-) -> Result<Bill, Failure> {
+) -> Result<Deployed, Failure> {
     let bundle = work.join("unsplit");
     let (_, manifest) = stages.settle(profile, &Strategy::Unsplit, &Constraints::default(), &bundle)?;
     outcome(&stages.verify(&bundle, &manifest, None)?)?;
-    let deployed = Deployed::start(context, stages.settings, &bundle, &format!("{name}-unsplit"))?;
-    let (bill, _) = deployed.call(stages.inputs, requests, stages.settings.deadline())?;
-    deployed.end(false)?;
-    context.printer.step("Compared", &format!("unsplit: {} each", bill.latency_ms));
-    Ok(bill)
+    Deployed::start(context, stages.settings, &bundle, &format!("{name}-unsplit"))
 }
 
 /// The deployed answer against the whole model run in this process.
@@ -195,12 +203,13 @@ pub fn render(report: &Report) -> String {
     text.push('\n');
     text.push_str(&invoke::render_bill(&report.bill, report.unsplit_bill.as_ref()));
     if let Some(unsplit) = report.unsplit_bill.as_ref().filter(|_| report.slices > 1) {
-        text.push_str(&format!(
-            "\n\nmemory-time {} against {} unsplit: {} less",
-            report.bill.memory_time,
-            unsplit.memory_time,
-            table::ratio(unsplit.memory_time.0, report.bill.memory_time.0)
-        ));
+        let (sliced, whole) = (report.bill.memory_time, unsplit.memory_time);
+        let difference = if sliced.0 <= whole.0 {
+            format!("{} less", table::ratio(whole.0, sliced.0))
+        } else {
+            format!("{} more", table::ratio(sliced.0, whole.0))
+        };
+        text.push_str(&format!("\n\nmemory-time {sliced} against {whole} unsplit: {difference}"));
     }
     text
 }
