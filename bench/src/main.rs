@@ -32,10 +32,32 @@ const MODELS: &[&str] = &[
     "caustic_nmr_painn",
 ];
 
+/// Trained models out of public packages that an engine runs.
+const TRAINED: &[&str] = &[
+    "PP-OCRv6_det_small",
+    "PP-OCRv6_rec_small",
+    "ch_ppocr_mobile_v2.0_cls_mobile",
+    "ddddocr_common",
+    "ddddocr_det",
+    "efficientnet_lite0",
+    "minilm_l6_v2_fp32",
+    "minilm_l6_int8",
+    "smollm2_135m_fp32",
+    "silero_vad",
+    "silero_vad_16k_op15",
+    "silero_vad_16k_sequence",
+    "magika_v3_3",
+    "dnsmos_sig_bak_ovr",
+    "aecmos_48k_gru",
+];
+
 #[derive(Parser)]
 struct Arguments {
     /// Models; all of the evaluation when none is named
     models: Vec<String>,
+    /// The trained models too
+    #[arg(long, conflicts_with = "models")]
+    trained: bool,
     /// Engine
     #[arg(long, default_value = "tract")]
     engine: String,
@@ -58,7 +80,8 @@ fn main() -> ExitCode {
     let mut lines = read(&arguments);
     if !arguments.table {
         let models: Vec<String> = if arguments.models.is_empty() {
-            MODELS.iter().map(|&name| name.to_owned()).collect()
+            let trained = if arguments.trained { TRAINED } else { &[] };
+            MODELS.iter().chain(trained).map(|&name| name.to_owned()).collect()
         } else {
             arguments.models.clone()
         };
@@ -93,14 +116,15 @@ fn append(arguments: &Arguments, line: &Value) -> std::io::Result<()> {
 }
 
 /// One walk with the planner's own choice; where that is not to slice, one more
-/// with a cut forced, marked so.
+/// with a cut forced, marked so. A model that has no place to cut keeps the first.
 fn run(arguments: &Arguments, model: &str) -> Value {
     let free = walk(arguments, model, &[]);
     let sliced = free["slices"].as_u64().unwrap_or(0) >= 2;
     let (report, forced) = if sliced || free.get("error").is_some() {
         (free, false)
     } else {
-        (walk(arguments, model, &["--min-slices", "2"]), true)
+        let forced = walk(arguments, model, &["--min-slices", "2"]);
+        if forced.get("error").is_some() { (free, false) } else { (forced, true) }
     };
     serde_json::json!({ "model": model, "engine": arguments.engine, "forced": forced, "report": report })
 }
