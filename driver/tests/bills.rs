@@ -64,7 +64,7 @@ fn a_bill_reads_beside_the_unsplit_one() {
     let unsplit = bill(&[(4096, 18.0)], 20.0);
     insta::assert_snapshot!(text(&table(&sliced, Some(&unsplit))), @r"
     slice | memory | CPU | billed | predicted | memory-time | predicted | hand-off | hand-off bytes | latency
-    slice-0 | 512 MiB | 1.00 CPU | 8.0 ms | 10.0 ms | 0.0040 GiB·s | 0.0050 GiB·s | 3.0 ms | 1.0 MiB |
+    slice-0 | 512 MiB | 1.00 CPU | 8.0 ms | 10.0 ms | 0.00400 GiB·s | 0.00500 GiB·s | 3.0 ms | 1.0 MiB |
     slice-1 | 1.0 GiB | 1.00 CPU | 12.0 ms | 10.0 ms | 0.0120 GiB·s | 0.0100 GiB·s | 3.0 ms | 1.0 MiB |
     total | 1.5 GiB | 2.00 CPU | 20.0 ms | 20.0 ms | 0.0160 GiB·s | 0.0150 GiB·s | 6.0 ms | 2.0 MiB | 25.0 ms (20.0 ms)
     unsplit | 4.0 GiB | 1.00 CPU | 18.0 ms | 10.0 ms | 0.0720 GiB·s | 0.0400 GiB·s | 3.0 ms | 1.0 MiB | 20.0 ms (20.0 ms)
@@ -80,7 +80,7 @@ fn what_changes_the_numbers_is_noted() {
     sliced.slices[1].attempts = 3;
     insta::assert_snapshot!(text(&table(&sliced, None)), @r"
     slice | memory | CPU | billed | predicted | memory-time | predicted | hand-off | hand-off bytes | latency
-    slice-0 | 512 MiB | 1.00 CPU* | 8.0 ms | 10.0 ms | 0.0040 GiB·s | 0.0050 GiB·s | 3.0 ms | 1.0 MiB |
+    slice-0 | 512 MiB | 1.00 CPU* | 8.0 ms | 10.0 ms | 0.00400 GiB·s | 0.00500 GiB·s | 3.0 ms | 1.0 MiB |
     slice-1 | 1.0 GiB | 1.00 CPU | 12.0 ms | 10.0 ms | 0.0120 GiB·s | 0.0100 GiB·s | 3.0 ms | 1.0 MiB |
     total | 1.5 GiB | 2.00 CPU | 20.0 ms | 20.0 ms | 0.0160 GiB·s | 0.0150 GiB·s | 6.0 ms | 2.0 MiB | 25.0 ms (20.0 ms)
     * this limit is not enforced on this machine

@@ -97,7 +97,7 @@ async fn a_request_is_answered_and_billed() {
     assert!((bill.memory_time.0 - 0.5 * 0.00075).abs() < 1e-12, "{}", bill.memory_time.0);
     assert_eq!(bill.predicted_latency_ms.0, 20.0, "left and right run at once");
     assert_eq!(bill.slices[2].handoff_bytes.0, 64);
-    assert!(bill.latency_ms.0 > 0.0 && bill.slices[0].transport_ms.0 > 0.0);
+    assert!(bill.latency_ms.0 > 0.0);
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ mod common;
 
 use common::{any_constraints, any_problem, brute_force, close, path, segment_matches};
 use proptest::prelude::*;
-use tranche_partitioner::{CostModel, Costs, Infeasible, PlanError, Problem, Strategy, partition, verify};
+use tranche_partitioner::{
+    CostModel, Costs, Infeasible, PlanError, Problem, Strategy, partition, reprice, verify,
+};
 use tranche_schema::{Constraints, Document as _, Plan};
 
 fn optimal(problem: &Problem, constraints: &Constraints) -> Result<Plan, PlanError> {
@@ -157,6 +159,17 @@ proptest! {
             prop_assert!(plan.prediction.memory_time.0 < unsplit);
         } else {
             prop_assert_eq!(plan.prediction.memory_time.0, unsplit);
+        }
+    }
+
+    #[test]
+    fn a_plan_priced_anew_by_the_same_profile_is_the_same_plan(
+        problem in any_problem(9),
+        constraints in any_constraints(),
+    ) {
+        if let Ok(plan) = optimal(&problem, &constraints) {
+            let again = reprice(&problem, &CostModel::of(&problem), &Strategy::Optimal, &plan).unwrap();
+            prop_assert_eq!(again, plan);
         }
     }
 }

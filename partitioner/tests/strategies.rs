@@ -5,7 +5,7 @@
 mod common;
 
 use common::{MIB, border, chain, path};
-use tranche_partitioner::{CostModel, PlanError, Problem, Strategy, partition, render};
+use tranche_partitioner::{CostModel, PlanError, Problem, Strategy, partition, render, reprice};
 use tranche_schema::{
     ByteCount, Channel, Codec, Constraints, MilliCpu, Millis, Plan, SliceMeasurement, Timing, WholeProfile,
 };
@@ -250,4 +250,36 @@ fn problems_that_make_no_sense_are_refused() {
         broken(|problem| problem.tensors[5].to_caller = false),
     ];
     insta::assert_snapshot!(messages.join("\n"));
+}
+
+#[test]
+fn a_measured_slice_changes_the_price_and_not_the_cuts() {
+    let mut problem = pays();
+    let plan = planned(&problem, "optimal", &Constraints::default()).unwrap();
+    let slice = &plan.slices[0];
+    problem.measured.push(SliceMeasurement {
+        layers: slice.layers.clone(),
+        cpu: MilliCpu(1000),
+        whole: WholeProfile {
+            run: Timing { median_ms: Millis(1000.0), ..Timing::default() },
+            peak_memory_bytes: ByteCount(500 * MIB),
+            ..WholeProfile::default()
+        },
+    });
+    let again = reprice(&problem, &CostModel::of(&problem), &Strategy::Optimal, &plan).unwrap();
+    assert_eq!(path(&again), path(&plan));
+    assert_eq!(again.slices[0].prediction.run_ms, Millis(1000.0));
+    assert!(again.slices[0].size.memory_bytes > ByteCount(500 * MIB));
+}
+
+#[test]
+fn a_plan_of_other_layers_is_refused() {
+    let plan = planned(&pays(), "optimal", &Constraints::default()).unwrap();
+    let other = does_not_pay();
+    let mut renamed = plan.clone();
+    renamed.slices[0].layers[0].push('x');
+    for (problem, plan) in [(&other, &plan), (&pays(), &renamed)] {
+        let refused = reprice(problem, &CostModel::of(problem), &Strategy::Optimal, plan);
+        assert!(matches!(refused, Err(PlanError::OtherLayers { .. })), "{refused:?}");
+    }
 }

@@ -170,7 +170,7 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
     let weights: BTreeSet<usize> =
         problem.layers[range.clone()].iter().flat_map(|layer| layer.weights.iter().copied()).collect();
     let weights: u64 = weights.into_iter().map(|weight| problem.weights[weight].0).sum();
-    let (mut receive, mut send, mut buffers, mut outputs) = (0.0, 0.0, 0, 0);
+    let (mut receive, mut send, mut buffers, mut outputs, mut output_bytes) = (0.0, 0.0, 0, 0, 0);
     for tensor in &problem.tensors {
         let bytes = tensor.spec.bytes();
         let transport = model.transport(bytes, tensor.producer.is_some() && !tensor.to_caller);
@@ -182,6 +182,7 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
         if made_inside && needed_after(tensor, range.end - 1) {
             send += transport.send.0;
             buffers += bytes.0;
+            output_bytes += bytes.0;
             outputs += 1;
         }
     }
@@ -207,7 +208,7 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
     let own: f64 = problem.layers[range.clone()].iter().map(|layer| layer.time.0).sum();
     let mut run = own * problem.whole.run.median_ms.0 / sum;
     if *range == (0..count) && problem.whole.peak_memory_bytes.0 > 0 {
-        expected = problem.whole.peak_memory_bytes.0 as f64;
+        expected = (problem.whole.peak_memory_bytes.0 + output_bytes) as f64;
         run = problem.whole.run.median_ms.0;
     }
     let step = model.memory_step.0;
