@@ -44,7 +44,21 @@ impl Scopes {
 /// `Authorization` values by scopes. No `Debug`: they are secret.
 #[derive(Default)]
 pub(super) struct Logins {
-    known: Mutex<HashMap<Scopes, Login>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    tokens: HashMap<Scopes, Login>,
+    /// A password is good for everything.
+    basic: Option<Login>,
+}
+
+impl Known {
+    fn value(&self, scopes: &Scopes) -> Option<&HeaderValue> {
+        let login = self.tokens.get(scopes).or(self.basic.as_ref())?;
+        login.until.is_none_or(|until| Instant::now() < until).then_some(&login.value)
+    }
 }
 
 #[derive(Clone)]
@@ -68,9 +82,7 @@ struct TokenAnswer {
 impl Logins {
     /// What to send with a request, if the registry ever asked for something.
     pub(super) async fn value(&self, scopes: &Scopes) -> Option<HeaderValue> {
-        let known = self.known.lock().await;
-        let login = known.get(scopes)?;
-        login.until.is_none_or(|until| Instant::now() < until).then(|| login.value.clone())
+        self.known.lock().await.value(scopes).cloned()
     }
 
     /// Logs in as the challenge asks. `refused` is what was sent and not taken:
@@ -86,25 +98,26 @@ impl Logins {
     ) -> Result<HeaderValue, Failure> {
         // Held while the token is fetched: others wait for it and do not fetch theirs.
         let mut known = self.known.lock().await;
-        if let Some(login) = known.get(scopes)
-            && login.until.is_none_or(|until| Instant::now() < until)
-            && Some(&login.value) != refused
-        {
-            return Ok(login.value.clone());
+        if let Some(value) = known.value(scopes).filter(|value| Some(*value) != refused) {
+            return Ok(value.clone());
         }
-        let login = match challenge(call, answer)? {
+        match challenge(call, answer)? {
             Challenge::Basic => match (credentials.account(), refused) {
-                (Some(account), None) => Login { value: basic(account)?, until: None },
-                (Some(_), Some(_)) => return Err(unauthorized(call, answer, "it does not take the password").into()),
-                (None, _) => return Err(unauthorized(call, answer, "it wants a name and a password").into()),
+                (Some(account), None) => {
+                    let value = basic(account)?;
+                    known.basic = Some(Login { value: value.clone(), until: None });
+                    Ok(value)
+                }
+                (Some(_), Some(_)) => Err(unauthorized(call, answer, "it does not take the password").into()),
+                (None, _) => Err(unauthorized(call, answer, "it wants a name and a password").into()),
             },
             Challenge::Bearer { realm, service, scopes: asked } => {
                 let all: BTreeSet<&str> = scopes.0.iter().chain(&asked).map(String::as_str).collect();
-                fetch(http, credentials, &realm, service.as_deref(), &all, deadline).await?
+                let login = fetch(http, credentials, &realm, service.as_deref(), &all, deadline).await?;
+                known.tokens.insert(scopes.clone(), login.clone());
+                Ok(login.value)
             }
-        };
-        known.insert(scopes.clone(), login.clone());
-        Ok(login.value)
+        }
     }
 }
 
@@ -122,7 +135,8 @@ fn challenge(call: &Call, answer: &Answer) -> Result<Challenge, RegistryError> {
             };
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
                 let realm = parameter("realm").and_then(|realm| Url::parse(&realm).ok());
-                let realm = realm.ok_or_else(|| call.answer_error("its login challenge names no token server"))?;
+                let realm =
+                    realm.ok_or_else(|| call.answer_error("its login challenge names no token server"))?;
                 let scopes = parameter("scope").unwrap_or_default();
                 let scopes = scopes.split_ascii_whitespace().map(str::to_owned).collect();
                 return Ok(Challenge::Bearer { realm, service: parameter("service"), scopes });
@@ -150,7 +164,9 @@ async fn fetch(
         200 => {}
         429 | 500.. => {
             let status = answer.status.as_u16();
-            return Err(Failure::Passing { reason: format!("the token server {} answered {status}", call.named().1) });
+            return Err(Failure::Passing {
+                reason: format!("the token server {} answered {status}", call.named().1),
+            });
         }
         401 | 403 => {
             let reason = match credentials.is_anonymous() {
@@ -164,7 +180,8 @@ async fn fetch(
     // The parser's message may quote the token.
     let parsed: TokenAnswer =
         serde_json::from_slice(&answer.body).map_err(|_| call.answer_error("its answer holds no token"))?;
-    let token = parsed.token.or(parsed.access_token).ok_or_else(|| call.answer_error("its answer holds no token"))?;
+    let token =
+        parsed.token.or(parsed.access_token).ok_or_else(|| call.answer_error("its answer holds no token"))?;
     let value = secret_value(&format!("Bearer {}", token.expose_secret()));
     let life = Duration::from_secs(parsed.expires_in.unwrap_or(DEFAULT_LIFE).min(1 << 31));
     Ok(Login {
@@ -218,6 +235,7 @@ fn secret_value(text: &str) -> Option<HeaderValue> {
 pub(super) fn unauthorized(call: &Call, answer: &Answer, reason: &str) -> RegistryError {
     let (method, url) = call.named();
     let said = super::client::message(&answer.body);
-    let said = if said.is_empty() || answer.status == StatusCode::OK { String::new() } else { format!(" ({said})") };
+    let said =
+        if said.is_empty() || answer.status == StatusCode::OK { String::new() } else { format!(" ({said})") };
     RegistryError::Unauthorized { method, url, reason: format!("{reason}{said}") }
 }

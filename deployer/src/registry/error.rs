@@ -144,13 +144,23 @@ impl RegistryError {
                 "log in with `docker login`, or set TRANCHE_REGISTRY_USERNAME and TRANCHE_REGISTRY_PASSWORD to \
                  an account that may push there"
             }
-            Self::Refused { status: 404, .. } => "check the name; some registries want a repository made first",
-            Self::Refused { status: 413, .. } => "the registry, or a proxy before it, limits the size of uploads",
-            Self::Refused { status: 429 | 500.., .. } => "the registry is overloaded or broken: try again later",
+            Self::Refused { status: 404, .. } => {
+                "check the name; some registries want a repository made first"
+            }
+            Self::Refused { status: 413, .. } => {
+                "the registry, or a proxy before it, limits the size of uploads"
+            }
+            Self::Refused { status: 429 | 500.., .. } => {
+                "the registry is overloaded or broken: try again later"
+            }
             Self::Refused { .. } => "the registry's own message says why; its log may say more",
             Self::Answer { .. } => "check that this is an OCI registry and not a page of something else",
-            Self::WrongDigest { .. } => "something changes images on their way: a proxy, or a broken registry",
-            Self::Deadline { .. } => "try again: what is already uploaded is not sent twice; or allow more time",
+            Self::WrongDigest { .. } => {
+                "something changes images on their way: a proxy, or a broken registry"
+            }
+            Self::Deadline { .. } => {
+                "try again: what is already uploaded is not sent twice; or allow more time"
+            }
         }
     }
 

@@ -49,9 +49,7 @@ impl Payload {
 
     async fn body(&self) -> Result<UnsyncBoxBody<Bytes, io::Error>, RegistryError> {
         match self {
-            Self::Bytes(bytes) => {
-                Ok(Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync())
-            }
+            Self::Bytes(bytes) => Ok(Full::new(bytes.clone()).map_err(|never| match never {}).boxed_unsync()),
             Self::File { path, offset, length, sent } => {
                 let body = FileBody::open(path, *offset, *length, sent.clone()).await;
                 Ok(body.map_err(RegistryError::file("read", path))?.boxed_unsync())
@@ -169,7 +167,9 @@ impl Http {
             let target = location.and_then(|location| call.url.join(location).ok());
             let target = target.ok_or_else(|| call.answer_error("it redirects to no address"))?;
             if call.url.scheme() == "https" && target.scheme() != "https" {
-                return Err(call.answer_error(format!("it redirects to {}, unencrypted", printable(&target))).into());
+                return Err(call
+                    .answer_error(format!("it redirects to {}, unencrypted", printable(&target)))
+                    .into());
             }
             call.url = target;
         }
@@ -259,8 +259,9 @@ pub(super) fn out_of_time(call: &Call) -> RegistryError {
 }
 
 fn failure(call: &Call, error: &hyper_util::client::legacy::Error) -> Failure {
-    let chain = || std::iter::successors(Some(error as &(dyn Error + 'static)), |error| error.source());
-    let body_failed = chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).any(hyper::Error::is_user);
+    let chain = || causes(error);
+    let body_failed =
+        chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).any(hyper::Error::is_user);
     if let (true, Payload::File { path, .. }) = (body_failed, &call.payload) {
         let kind = chain().find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
         return RegistryError::file("read", path)(kind.unwrap_or(io::ErrorKind::Other).into()).into();
@@ -278,10 +279,18 @@ fn failure(call: &Call, error: &hyper_util::client::legacy::Error) -> Failure {
     }
 }
 
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
 /// The innermost cause says most.
 fn reason_of(error: &(dyn Error + 'static)) -> String {
-    let last = std::iter::successors(Some(error), |error| error.source()).last();
-    last.map(ToString::to_string).unwrap_or_default()
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 fn tls(options: &Options, host: &str) -> Result<rustls::ClientConfig, RegistryError> {

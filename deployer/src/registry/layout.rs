@@ -94,8 +94,11 @@ impl Layout {
         if index.schema_version != 2 || index.manifests.is_empty() {
             return Err(layout.damaged("index.json has no images".to_owned()));
         }
-        let images: Vec<LayoutImage> =
-            index.manifests.into_iter().map(|descriptor| layout.image(descriptor)).collect::<Result<_, _>>()?;
+        let images: Vec<LayoutImage> = index
+            .manifests
+            .into_iter()
+            .map(|descriptor| layout.image(descriptor))
+            .collect::<Result<_, _>>()?;
         let mut names = BTreeSet::new();
         if let Some(image) = images.iter().find(|image| !names.insert(image.name.as_str())) {
             return Err(layout.damaged(format!("two images are named `{}`", image.name)));
@@ -164,10 +167,18 @@ impl Layout {
         let parsed: ImageManifest = serde_json::from_slice(&manifest)
             .map_err(|error| self.damaged(format!("the manifest of `{name}`: {error}")))?;
         if parsed.schema_version != 2 {
-            return Err(self.damaged(format!("the manifest of `{name}` is of version {}", parsed.schema_version)));
+            return Err(
+                self.damaged(format!("the manifest of `{name}` is of version {}", parsed.schema_version))
+            );
         }
         let blobs = self.blobs(&parsed)?;
-        Ok(LayoutImage { name, digest: descriptor.digest, media_type: descriptor.media_type, manifest, blobs })
+        Ok(LayoutImage {
+            name,
+            digest: descriptor.digest,
+            media_type: descriptor.media_type,
+            manifest,
+            blobs,
+        })
     }
 
     fn blobs(&self, manifest: &ImageManifest) -> Result<Vec<Blob>, RegistryError> {

@@ -216,7 +216,9 @@ fn is_path_part(part: &str) -> bool {
     let joint = |text: &str| {
         matches!(text, "." | "_" | "__") || (!text.is_empty() && text.bytes().all(|byte| byte == b'-'))
     };
-    part.starts_with(word) && part.ends_with(word) && part.split(word).filter(|text| !text.is_empty()).all(joint)
+    part.starts_with(word)
+        && part.ends_with(word)
+        && part.split(word).filter(|text| !text.is_empty()).all(joint)
 }
 
 /// `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}`
@@ -265,7 +267,10 @@ mod tests {
     fn a_digest_comes_before_a_tag() {
         let reference = read("ghcr.io/a/b:t");
         assert_eq!(reference.manifest_name(), "t");
-        assert_eq!(reference.with_digest(Digest(format!("sha256:{HEX}"))).manifest_name(), &format!("sha256:{HEX}"));
+        assert_eq!(
+            reference.with_digest(Digest(format!("sha256:{HEX}"))).manifest_name(),
+            &format!("sha256:{HEX}")
+        );
         assert_eq!(reference.with_tag("u").unwrap().to_string(), "ghcr.io/a/b:u");
         assert!(reference.with_tag("not a tag").is_err());
     }
@@ -278,18 +283,23 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for host in ["localhost", "localhost:5000", "127.9.9.9:1", "[::1]", "[::ffff:127.0.0.1]:5000", "a.localhost"]
+        for host in
+            ["localhost", "localhost:5000", "127.9.9.9:1", "[::1]", "[::ffff:127.0.0.1]:5000", "a.localhost"]
         {
             assert!(read(&format!("{host}/model")).is_loopback(), "{host}");
         }
-        for host in ["10.0.0.1", "localhost.example.org", "127.0.0.1.nip.io:5000", "[::2]", "ghcr.io", "0.0.0.0"] {
+        for host in
+            ["10.0.0.1", "localhost.example.org", "127.0.0.1.nip.io:5000", "[::2]", "ghcr.io", "0.0.0.0"]
+        {
             assert!(!read(&format!("{host}/model")).is_loopback(), "{host}");
         }
     }
 
     #[test]
     fn wrong_names_are_refused() {
-        for text in ["", "/", "a//b", "a:", "A", "a_-b", "-a", "a@sha256:12", "a..b", "a:b:c", "h:0x1/a", "h:99999/a"] {
+        for text in
+            ["", "/", "a//b", "a:", "A", "a_-b", "-a", "a@sha256:12", "a..b", "a:b:c", "h:0x1/a", "h:99999/a"]
+        {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
         insta::assert_snapshot!(

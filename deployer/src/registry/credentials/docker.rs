@@ -41,7 +41,9 @@ pub(super) async fn find(path: &Path, host: &str) -> Result<Credentials, Registr
     {
         return Ok(credentials);
     }
-    let same = |key: &str| key == server || bare(key) == host || (host == "docker.io" && bare(key) == "index.docker.io");
+    let same = |key: &str| {
+        key == server || bare(key) == host || (host == "docker.io" && bare(key) == "index.docker.io")
+    };
     // A key that is written exactly so comes before one that only means the same.
     let entry = configuration.auths.get(server).filter(|entry| !entry.is_empty()).or_else(|| {
         configuration.auths.iter().find(|(key, entry)| same(key) && !entry.is_empty()).map(|(_, entry)| entry)

@@ -41,8 +41,10 @@ pub(super) async fn ask(
     server: &str,
     limit: Duration,
 ) -> Result<Option<Credentials>, RegistryError> {
-    let wrong =
-        |reason: String| RegistryError::Credentials { host: server.to_owned(), reason: format!("{program}: {reason}") };
+    let wrong = |reason: String| RegistryError::Credentials {
+        host: server.to_owned(),
+        reason: format!("{program}: {reason}"),
+    };
     let (success, output) = match tokio::time::timeout(limit, run(program, server)).await {
         Ok(result) => result.map_err(|error| wrong(error.to_string()))?,
         Err(_) => return Err(wrong(format!("it did not end within {limit:?}"))),
@@ -52,8 +54,8 @@ pub(super) async fn ask(
         // Nothing of what it wrote is repeated: it may hold a secret.
         return if known { Ok(None) } else { Err(wrong(format!("it failed for {server}"))) };
     }
-    let answer: Answer =
-        serde_json::from_slice(&output).map_err(|_| wrong("its answer is not what helpers answer".to_owned()))?;
+    let answer: Answer = serde_json::from_slice(&output)
+        .map_err(|_| wrong("its answer is not what helpers answer".to_owned()))?;
     Ok(Some(match answer.username.as_str() {
         TOKEN_USER => Credentials::identity_token(&answer.secret),
         username => Credentials::password(username, &answer.secret),

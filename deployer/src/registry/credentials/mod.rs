@@ -60,7 +60,9 @@ impl Credentials {
     /// Name and password, where there are some.
     pub(super) fn account(&self) -> Option<(&str, &str)> {
         match &self.0 {
-            Kind::Password { username, password } => Some((username.expose_secret(), password.expose_secret())),
+            Kind::Password { username, password } => {
+                Some((username.expose_secret(), password.expose_secret()))
+            }
             _ => None,
         }
     }
@@ -119,8 +121,12 @@ impl CredentialSource {
         let environment = match (variable(USERNAME_VARIABLE)?, variable(PASSWORD_VARIABLE)?) {
             (Some(username), Some(password)) => Some(Credentials::password(&username, &password)),
             (None, None) => None,
-            (Some(_), None) => return Err(wrong(&format!("{USERNAME_VARIABLE} is set without {PASSWORD_VARIABLE}"))),
-            (None, Some(_)) => return Err(wrong(&format!("{PASSWORD_VARIABLE} is set without {USERNAME_VARIABLE}"))),
+            (Some(_), None) => {
+                return Err(wrong(&format!("{USERNAME_VARIABLE} is set without {PASSWORD_VARIABLE}")));
+            }
+            (None, Some(_)) => {
+                return Err(wrong(&format!("{PASSWORD_VARIABLE} is set without {USERNAME_VARIABLE}")));
+            }
         };
         let folder = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()).map(PathBuf::from);
         let folder = folder.or_else(|| Some(std::env::home_dir()?.join(".docker")));

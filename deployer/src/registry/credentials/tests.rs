@@ -46,7 +46,8 @@ async fn accounts_are_read_from_dockers_configuration() {
 
 #[tokio::test]
 async fn no_configuration_is_no_one() {
-    let source = CredentialSource::Lookup { environment: None, docker_config: Some("/nowhere/config.json".into()) };
+    let source =
+        CredentialSource::Lookup { environment: None, docker_config: Some("/nowhere/config.json".into()) };
     assert!(source.find("ghcr.io").await.unwrap().is_anonymous());
 }
 
