@@ -5,8 +5,8 @@ use http_body::{Body, Frame, SizeHint};
 use std::io::{self, SeekFrom};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, Take};
@@ -19,17 +19,28 @@ const PIECE: usize = 256 << 10;
 #[derive(Clone, Default)]
 pub(super) struct Sent {
     bytes: Arc<AtomicU64>,
+    failure: Arc<OnceLock<io::ErrorKind>>,
     observer: Option<Arc<dyn Fn(u64) + Send + Sync>>,
 }
 
 impl Sent {
     /// `observer` is told how many bytes of this body are sent after each piece.
     pub(super) fn observed(observer: impl Fn(u64) + Send + Sync + 'static) -> Self {
-        Self { bytes: Arc::default(), observer: Some(Arc::new(observer)) }
+        Self { bytes: Arc::default(), failure: Arc::default(), observer: Some(Arc::new(observer)) }
     }
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Why the file could not be read: the fault is not the connection's.
+    pub(super) fn failure(&self) -> Option<io::ErrorKind> {
+        self.failure.get().copied()
+    }
+
+    fn fail(&self, error: io::Error) -> io::Error {
+        let _ = self.failure.set(error.kind());
+        error
     }
 
     fn add(&self, bytes: u64) {
@@ -65,9 +76,10 @@ impl Body for FileBody {
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         use futures_util::Stream;
         let piece = match ready!(Pin::new(&mut self.pieces).poll_next(context)) {
-            Some(piece) => piece?,
+            Some(Ok(piece)) => piece,
+            Some(Err(error)) => return Poll::Ready(Some(Err(self.sent.fail(error)))),
             None if self.left == 0 => return Poll::Ready(None),
-            None => return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+            None => return Poll::Ready(Some(Err(self.sent.fail(io::ErrorKind::UnexpectedEof.into())))),
         };
         self.left = self.left.saturating_sub(piece.len() as u64);
         self.sent.add(piece.len() as u64);

@@ -259,18 +259,12 @@ pub(super) fn out_of_time(call: &Call) -> RegistryError {
 }
 
 fn failure(call: &Call, error: &hyper_util::client::legacy::Error) -> Failure {
-    let chain = || causes(error);
-    let body_failed =
-        chain().filter_map(|error| error.downcast_ref::<hyper::Error>()).any(hyper::Error::is_user);
-    if let (true, Payload::File { path, .. }) = (body_failed, &call.payload) {
-        let kind = chain().find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind);
-        return RegistryError::file("read", path)(kind.unwrap_or(io::ErrorKind::Other).into()).into();
+    if let Payload::File { path, sent, .. } = &call.payload
+        && let Some(kind) = sent.failure()
+    {
+        return RegistryError::file("read", path)(kind.into()).into();
     }
-    let inner = |error: &(dyn Error + 'static)| {
-        let error = error.downcast_ref::<io::Error>()?.get_ref()?;
-        error.downcast_ref::<rustls::Error>().map(ToString::to_string)
-    };
-    match chain().find_map(inner) {
+    match causes(error).find_map(|error| error.downcast_ref::<rustls::Error>()).map(ToString::to_string) {
         Some(reason) => {
             let host = call.url.host_str().unwrap_or_default().to_owned();
             RegistryError::Tls { host, reason }.into()
@@ -283,7 +277,9 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let error = next?;
-        next = error.source();
+        // What an I/O error wraps is not among its sources.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
         Some(error)
     })
 }
