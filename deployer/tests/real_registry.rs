@@ -81,18 +81,20 @@ async fn a_broken_connection_does_not_break_the_push() {
     let images = images(&noise(LARGE, 24));
     let (pushed, events) = push(&images, &names(&host, &NAMES), &options()).await;
     let pushed = pushed.unwrap();
+    // This registry forgets what a broken request brought, so that the blob goes anew.
     assert!(!retries(&events).is_empty());
     assert_eq!(inspect(&registry, "slice-0")["Digest"], pushed[0].digest.0);
 }
 
 /// A way to `host` that breaks the first connection over which so much went.
 async fn cut_once(host: &str, after: u64) -> String {
-    use tokio::io::{AsyncReadExt, copy};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
     use tokio::net::{TcpListener, TcpStream};
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let way = listener.local_addr().unwrap().to_string();
     let host = host.to_owned();
-    let cut = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let cut = std::sync::Arc::new(AtomicBool::new(false));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let (cut, server) = (cut.clone(), TcpStream::connect(&host).await.unwrap());
@@ -100,10 +102,12 @@ async fn cut_once(host: &str, after: u64) -> String {
                 let (client_in, mut client_out) = client.into_split();
                 let (mut server_in, mut server_out) = server.into_split();
                 let back = tokio::spawn(async move { copy(&mut server_in, &mut client_out).await });
-                let limit = if cut.load(std::sync::atomic::Ordering::SeqCst) { u64::MAX } else { after };
-                let sent = copy(&mut client_in.take(limit), &mut server_out).await;
-                if sent.is_ok_and(|sent| sent == after) {
-                    cut.store(true, std::sync::atomic::Ordering::SeqCst);
+                let mut head = client_in.take(after);
+                let sent = copy(&mut head, &mut server_out).await;
+                let breaks = sent.is_ok_and(|sent| sent == after) && !cut.swap(true, Ordering::SeqCst);
+                if !breaks {
+                    let _ = copy(&mut head.into_inner(), &mut server_out).await;
+                    let _ = server_out.shutdown().await;
                 }
                 back.abort();
             });

@@ -3,7 +3,7 @@
 use super::auth::{Logins, Scopes, unauthorized};
 use super::http::{Answer, Call, Failure, Http, Payload};
 use super::layout::{Blob, LayoutImage};
-use super::retry::{Session, Tries, is_passing};
+use super::retry::{Operation, Tries, is_passing};
 use super::{Credentials, Options, Reference, RegistryError};
 use bytes::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -74,24 +74,24 @@ impl Registry {
         &self,
         reference: &Reference,
     ) -> Result<Option<RemoteManifest>, RegistryError> {
-        let session = Session::new(&self.options, None);
+        let operation = Operation::new(&self.options, None);
         let scopes = Scopes::pull(reference.repository());
-        self.manifest(reference, &scopes, &session).await.map_err(|error| session.finish(error))
+        self.manifest(reference, &scopes, &operation).await.map_err(|error| operation.finish(error))
     }
 
     pub(super) async fn manifest(
         &self,
         reference: &Reference,
         scopes: &Scopes,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<Option<RemoteManifest>, RegistryError> {
         let mut call = Call::new(Method::HEAD, self.manifest_url(reference)?);
         call.headers.insert(ACCEPT, HeaderValue::from_static(MANIFEST_TYPES));
-        let mut answer = self.call(&call, scopes, session).await?;
+        let mut answer = self.call(&call, scopes, operation).await?;
         // The header is not obligatory; contents tell their digest.
         if answer.status == StatusCode::OK && answer.header(CONTENT_DIGEST).is_none() {
             call.method = Method::GET;
-            answer = self.call(&call, scopes, session).await?;
+            answer = self.call(&call, scopes, operation).await?;
         }
         match answer.status {
             StatusCode::OK => {}
@@ -112,19 +112,19 @@ impl Registry {
         &self,
         reference: &Reference,
         image: &LayoutImage,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<(), RegistryError> {
         let scopes = Scopes::push(reference.repository());
         let mut call = Call::new(Method::PUT, self.manifest_url(reference)?);
         let kind = HeaderValue::from_str(&image.media_type);
         call.headers.insert(CONTENT_TYPE, kind.map_err(|_| call.answer_error("no media type"))?);
         call.payload = Payload::Bytes(Bytes::from(image.manifest.clone()));
-        let answer = self.call(&call, &scopes, session).await?;
+        let answer = self.call(&call, &scopes, operation).await?;
         if !answer.status.is_success() {
             return Err(refused(&call, &answer));
         }
         same_digest(&reference.to_string(), &image.digest, &answer)?;
-        let found = self.manifest(reference, &scopes, session).await?;
+        let found = self.manifest(reference, &scopes, operation).await?;
         match found {
             Some(found) if found.digest == image.digest => Ok(()),
             Some(found) => Err(wrong_digest(&reference.to_string(), &image.digest, &found.digest.0)),
@@ -136,10 +136,10 @@ impl Registry {
         &self,
         repository: &str,
         blob: &Blob,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<bool, RegistryError> {
         let call = Call::new(Method::HEAD, self.url(repository, &format!("blobs/{}", blob.digest))?);
-        let answer = self.call(&call, &Scopes::push(repository), session).await?;
+        let answer = self.call(&call, &Scopes::push(repository), operation).await?;
         match answer.status {
             StatusCode::OK => {
                 same_digest(&format!("a blob of {}/{repository}", self.host), &blob.digest, &answer)?;
@@ -155,14 +155,14 @@ impl Registry {
         &self,
         call: &Call,
         scopes: &Scopes,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<Answer, RegistryError> {
         let mut tries = Tries::new(&self.options);
         loop {
-            match self.once(call, scopes, session).await {
-                Ok(answer) if is_passing(&answer) => tries.after_answer(call, &answer, session).await?,
+            match self.once(call, scopes, operation).await {
+                Ok(answer) if is_passing(&answer) => tries.after_answer(call, &answer, operation).await?,
                 Ok(answer) => return Ok(answer),
-                Err(failure) => tries.after_failure(call, failure, session).await?,
+                Err(failure) => tries.after_failure(call, failure, operation).await?,
             }
         }
     }
@@ -172,10 +172,10 @@ impl Registry {
         &self,
         call: &Call,
         scopes: &Scopes,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<Answer, Failure> {
         let home = self.base.origin();
-        let deadline = session.deadline;
+        let deadline = operation.deadline;
         let value = self.logins.value(scopes).await;
         let answer = self.http.exchange(call, value.as_ref(), &home, deadline).await?;
         // Another host's refusal is no reason to log in here.

@@ -34,7 +34,7 @@ pub enum RegistryError {
         /// Why.
         source: io::Error,
     },
-    /// Docker's configuration, or a credential helper.
+    /// Docker's configuration, or a credential program.
     #[error("credentials for {host}: {reason}")]
     Credentials {
         /// The registry.

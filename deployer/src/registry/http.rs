@@ -160,7 +160,8 @@ impl Http {
             let answer = self.send(&call, authorization, deadline).await?;
             let kept = matches!(answer.status.as_u16(), 307 | 308);
             let harmless = matches!(call.method, Method::GET | Method::HEAD);
-            if !kept && !(harmless && matches!(answer.status.as_u16(), 301..=303)) {
+            let followed = kept || (harmless && matches!(answer.status.as_u16(), 301..=303));
+            if !followed {
                 return Ok(answer);
             }
             let location = answer.header(LOCATION.as_str());
@@ -196,8 +197,8 @@ impl Http {
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = call.url.as_str().parse().map_err(|_| call.answer_error("this is no URL"))?;
         *request.headers_mut() = call.headers.clone();
-        let agent = HeaderValue::from_static(concat!("tranche/", env!("CARGO_PKG_VERSION")));
-        request.headers_mut().insert(USER_AGENT, agent);
+        let product = HeaderValue::from_static(concat!("tranche/", env!("CARGO_PKG_VERSION")));
+        request.headers_mut().insert(USER_AGENT, product);
         if let Some(value) = authorization {
             request.headers_mut().insert(AUTHORIZATION, value.clone());
         }

@@ -3,7 +3,7 @@
 use super::auth::Scopes;
 use super::client::Registry;
 use super::layout::{Blob, Layout, LayoutImage};
-use super::retry::Session;
+use super::retry::Operation;
 use super::upload::{Mount, Upload};
 use super::{Options, PushEvent, Reference, RegistryError};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -66,9 +66,9 @@ pub async fn push_layout(
     mut progress: impl FnMut(PushEvent),
 ) -> Result<Vec<Pushed>, RegistryError> {
     let (sender, mut events) = unbounded_channel();
-    let session = Session::new(options, Some(sender));
-    let limit = session.clone();
-    let mut work = std::pin::pin!(push(layout, names, options, session));
+    let operation = Operation::new(options, Some(sender));
+    let limit = operation.clone();
+    let mut work = std::pin::pin!(push(layout, names, options, operation));
     let result = loop {
         tokio::select! {
             biased;
@@ -86,7 +86,7 @@ async fn push(
     layout: &Layout,
     names: &[(String, Reference)],
     options: &Options,
-    session: Session,
+    operation: Operation,
 ) -> Result<Vec<Pushed>, RegistryError> {
     let images = chosen(layout, names)?;
     let mut registries: BTreeMap<&str, Registry> = BTreeMap::new();
@@ -98,7 +98,7 @@ async fn push(
     let deliveries = deliveries(&images, &registries);
     let parallel = options.parallel.max(1);
     let present: Vec<BTreeSet<&str>> =
-        stream::iter(deliveries.iter().map(|delivery| delivery.look(&session)))
+        stream::iter(deliveries.iter().map(|delivery| delivery.look(&operation)))
             .buffered(parallel)
             .try_collect()
             .await?;
@@ -106,12 +106,12 @@ async fn push(
     let missing = wanting.filter(|(delivery, present)| present.len() < delivery.repositories.len());
     check_blobs(layout, missing.map(|(delivery, _)| &delivery.blob.digest).collect()).await?;
     let work =
-        deliveries.iter().zip(present).map(|(delivery, present)| delivery.run(layout, present, &session));
+        deliveries.iter().zip(present).map(|(delivery, present)| delivery.run(layout, present, &operation));
     let arrivals: Vec<Vec<(Place<'_>, Arrival)>> =
         stream::iter(work).buffer_unordered(parallel).try_collect().await?;
     let mut arrivals: BTreeMap<Place<'_>, Arrival> = arrivals.into_iter().flatten().collect();
     let manifests = images.iter().filter_map(|(image, reference)| {
-        Some(put_image(registries.get(reference.host())?, image, reference, &session))
+        Some(put_image(registries.get(reference.host())?, image, reference, &operation))
     });
     let put: Vec<bool> = stream::iter(manifests).buffered(parallel).try_collect().await?;
     let images = names.iter().zip(images).zip(put);
@@ -173,10 +173,10 @@ async fn check_blobs(layout: &Layout, digests: BTreeSet<&Digest>) -> Result<(), 
 
 impl<'a> Delivery<'a> {
     /// Which repositories have it.
-    async fn look(&self, session: &Session) -> Result<BTreeSet<&'a str>, RegistryError> {
+    async fn look(&self, operation: &Operation) -> Result<BTreeSet<&'a str>, RegistryError> {
         let mut present = BTreeSet::new();
         for repository in &self.repositories {
-            if self.registry.has_blob(repository, self.blob, session).await? {
+            if self.registry.has_blob(repository, self.blob, operation).await? {
                 present.insert(*repository);
             }
         }
@@ -188,16 +188,16 @@ impl<'a> Delivery<'a> {
         &self,
         layout: &Layout,
         present: BTreeSet<&'a str>,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<Vec<(Place<'a>, Arrival)>, RegistryError> {
         let mut source = self.repositories.iter().copied().find(|repository| present.contains(repository));
         let mut arrivals = Vec::new();
         for repository in self.repositories.iter().copied() {
             let arrival = match present.contains(repository) {
                 true => Arrival::Present,
-                false => self.bring(layout, repository, source, session).await?,
+                false => self.bring(layout, repository, source, operation).await?,
             };
-            self.tell(repository, source, arrival, session);
+            self.tell(repository, source, arrival, operation);
             source = source.or(Some(repository));
             arrivals.push(((self.registry.host.as_str(), repository, &self.blob.digest), arrival));
         }
@@ -209,25 +209,25 @@ impl<'a> Delivery<'a> {
         layout: &Layout,
         repository: &str,
         source: Option<&str>,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<Arrival, RegistryError> {
         let start = match source {
-            Some(from) => match self.registry.mount_blob(repository, from, self.blob, session).await? {
+            Some(from) => match self.registry.mount_blob(repository, from, self.blob, operation).await? {
                 Mount::Mounted => return Ok(Arrival::Mounted),
                 Mount::Upload(start) => start,
             },
             None => None,
         };
         let path = &layout.blob_path(&self.blob.digest);
-        let upload = Upload { registry: self.registry, repository, blob: self.blob, path, session };
+        let upload = Upload { registry: self.registry, repository, blob: self.blob, path, operation };
         upload.run(start).await?;
         Ok(Arrival::Uploaded)
     }
 
-    fn tell(&self, repository: &str, source: Option<&str>, arrival: Arrival, session: &Session) {
+    fn tell(&self, repository: &str, source: Option<&str>, arrival: Arrival, operation: &Operation) {
         let printed = |repository: &str| format!("{}/{repository}", self.registry.host);
         let (digest, bytes, repository) = (self.blob.digest.clone(), self.blob.bytes, printed(repository));
-        session.tell(match arrival {
+        operation.tell(match arrival {
             Arrival::Present => PushEvent::Present { repository, digest, bytes },
             Arrival::Uploaded => PushEvent::Uploaded { repository, digest, bytes },
             Arrival::Mounted => {
@@ -242,7 +242,7 @@ async fn put_image(
     registry: &Registry,
     image: &LayoutImage,
     reference: &Reference,
-    session: &Session,
+    operation: &Operation,
 ) -> Result<bool, RegistryError> {
     // A tag is what others pull by; the digest was compared already.
     let named = match reference.tag() {
@@ -250,13 +250,13 @@ async fn put_image(
         None => reference.clone(),
     };
     let scopes = Scopes::push(reference.repository());
-    let found = registry.manifest(&named, &scopes, session).await?;
+    let found = registry.manifest(&named, &scopes, operation).await?;
     let present = found.is_some_and(|found| found.digest == image.digest);
     if !present {
-        registry.put_manifest(&named, image, session).await?;
+        registry.put_manifest(&named, image, operation).await?;
     }
     let (reference, digest) = (reference.to_string(), image.digest.clone());
-    session.tell(PushEvent::Image { reference, digest, present });
+    operation.tell(PushEvent::Image { reference, digest, present });
     Ok(!present)
 }
 

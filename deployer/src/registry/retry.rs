@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 
 /// What holds for one call of this module's user: until when, and who is told.
 #[derive(Clone)]
-pub(super) struct Session {
+pub(super) struct Operation {
     pub(super) deadline: Instant,
     limit: Duration,
     events: Option<UnboundedSender<PushEvent>>,
 }
 
-impl Session {
+impl Operation {
     pub(super) fn new(options: &Options, events: Option<UnboundedSender<PushEvent>>) -> Self {
         Self { deadline: Instant::now() + options.deadline, limit: options.deadline, events }
     }
@@ -62,7 +62,7 @@ impl<'a> Tries<'a> {
         &mut self,
         call: &Call,
         failure: Failure,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<(), RegistryError> {
         let reason = match failure {
             Failure::Final(error) => return Err(error),
@@ -72,7 +72,7 @@ impl<'a> Tries<'a> {
         let tried = self.made + 1;
         let last =
             RegistryError::Connection { method, url, reason: format!("{reason}; tried {tried} times") };
-        self.pause(call, reason, None, last, session).await
+        self.pause(call, reason, None, last, operation).await
     }
 
     /// Waits before the next try after an answer that [`is_passing`].
@@ -80,11 +80,11 @@ impl<'a> Tries<'a> {
         &mut self,
         call: &Call,
         answer: &Answer,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<(), RegistryError> {
         let reason = format!("answered {}", answer.status.as_u16());
         let last = super::client::refused(call, answer);
-        self.pause(call, reason, asked_pause(answer), last, session).await
+        self.pause(call, reason, asked_pause(answer), last, operation).await
     }
 
     async fn pause(
@@ -93,7 +93,7 @@ impl<'a> Tries<'a> {
         reason: String,
         asked: Option<Duration>,
         last: RegistryError,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<(), RegistryError> {
         self.made += 1;
         if self.made >= self.options.attempts {
@@ -101,11 +101,11 @@ impl<'a> Tries<'a> {
         }
         let doubled = self.options.pause.saturating_mul(1 << (self.made - 1).min(16));
         let pause = asked.unwrap_or(doubled).min(self.options.longest_pause);
-        if Instant::now() + pause >= session.deadline {
+        if Instant::now() + pause >= operation.deadline {
             return Err(out_of_time(call));
         }
         let (method, url) = call.named();
-        session.tell(PushEvent::Retrying { request: format!("{method} {url}"), reason, pause });
+        operation.tell(PushEvent::Retrying { request: format!("{method} {url}"), reason, pause });
         sleep(pause).await;
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::body::Sent;
 use super::client::{Registry, refused, same_digest};
 use super::http::{Answer, Call, Failure, Payload};
 use super::layout::Blob;
-use super::retry::{Session, Tries, is_passing};
+use super::retry::{Operation, Tries, is_passing};
 use super::{PushEvent, RegistryError};
 use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use hyper::{Method, StatusCode};
@@ -37,7 +37,7 @@ pub(super) struct Upload<'a> {
     pub(super) repository: &'a str,
     pub(super) blob: &'a Blob,
     pub(super) path: &'a Path,
-    pub(super) session: &'a Session,
+    pub(super) operation: &'a Operation,
 }
 
 /// What comes after a step of an upload.
@@ -59,12 +59,12 @@ impl Registry {
         repository: &str,
         from: &str,
         blob: &Blob,
-        session: &Session,
+        operation: &Operation,
     ) -> Result<Mount, RegistryError> {
         let mut url = self.url(repository, "blobs/uploads/")?;
         url.query_pairs_mut().append_pair("mount", &blob.digest.0).append_pair("from", from);
         let call = Call::new(Method::POST, url);
-        match self.call(&call, &Scopes::mount(repository, from), session).await {
+        match self.call(&call, &Scopes::mount(repository, from), operation).await {
             Ok(answer) if answer.status == StatusCode::CREATED => {
                 same_digest(&format!("a blob of {}/{repository}", self.host), &blob.digest, &answer)?;
                 Ok(Mount::Mounted)
@@ -110,7 +110,7 @@ impl Upload<'_> {
                 _ => self.send_parts(begun, &mut tries).await?,
             };
             // The answer that is missing may have been a good one.
-            if done || self.registry.has_blob(self.repository, self.blob, self.session).await? {
+            if done || self.registry.has_blob(self.repository, self.blob, self.operation).await? {
                 return Ok(());
             }
         }
@@ -118,7 +118,7 @@ impl Upload<'_> {
 
     async fn begin(&self) -> Result<Start, RegistryError> {
         let call = Call::new(Method::POST, self.registry.url(self.repository, "blobs/uploads/")?);
-        let answer = self.registry.call(&call, &self.scopes(), self.session).await?;
+        let answer = self.registry.call(&call, &self.scopes(), self.operation).await?;
         if answer.status != StatusCode::ACCEPTED {
             return Err(refused(&call, &answer));
         }
@@ -180,14 +180,14 @@ impl Upload<'_> {
                 }
                 if reached <= offset {
                     let reason = format!("it took none of {length} bytes");
-                    tries.after_failure(&call, Failure::Passing { reason }, self.session).await?;
+                    tries.after_failure(&call, Failure::Passing { reason }, self.operation).await?;
                 }
                 Ok(Step::Continue { offset: reached, location })
             }
             // The registry has another number of bytes, or forgot the upload.
             404 | 410 | 416 => {
                 let reason = format!("answered {}", answer.status.as_u16());
-                tries.after_failure(&call, Failure::Passing { reason }, self.session).await?;
+                tries.after_failure(&call, Failure::Passing { reason }, self.operation).await?;
                 if answer.status == StatusCode::RANGE_NOT_SATISFIABLE {
                     self.resume(location).await
                 } else {
@@ -202,7 +202,9 @@ impl Upload<'_> {
         let call = self.closing_call(location);
         match self.try_once(&call, tries).await? {
             Some(answer) => self.closed(&call, &answer).map(|()| Step::Done),
-            None if self.registry.has_blob(self.repository, self.blob, self.session).await? => Ok(Step::Done),
+            None if self.registry.has_blob(self.repository, self.blob, self.operation).await? => {
+                Ok(Step::Done)
+            }
             None => self.resume(location).await,
         }
     }
@@ -218,7 +220,7 @@ impl Upload<'_> {
     /// Asks how much has arrived. A registry that does not know begins anew.
     async fn resume(&self, location: &Url) -> Result<Step, RegistryError> {
         let call = Call::new(Method::GET, location.clone());
-        let answer = self.registry.call(&call, &self.scopes(), self.session).await?;
+        let answer = self.registry.call(&call, &self.scopes(), self.operation).await?;
         let offset = received(&answer.headers).filter(|offset| *offset <= self.blob.bytes.0);
         match (answer.status.as_u16(), offset) {
             (200 | 202 | 204, Some(offset)) => {
@@ -231,10 +233,10 @@ impl Upload<'_> {
 
     /// One try; none after a failure that may pass, when the pause is over.
     async fn try_once(&self, call: &Call, tries: &mut Tries<'_>) -> Result<Option<Answer>, RegistryError> {
-        match self.registry.once(call, &self.scopes(), self.session).await {
-            Ok(answer) if is_passing(&answer) => tries.after_answer(call, &answer, self.session).await?,
+        match self.registry.once(call, &self.scopes(), self.operation).await {
+            Ok(answer) if is_passing(&answer) => tries.after_answer(call, &answer, self.operation).await?,
             Ok(answer) => return Ok(Some(answer)),
-            Err(failure) => tries.after_failure(call, failure, self.session).await?,
+            Err(failure) => tries.after_failure(call, failure, self.operation).await?,
         }
         Ok(None)
     }
@@ -246,11 +248,16 @@ impl Upload<'_> {
     }
 
     fn payload(&self, offset: u64, length: u64) -> Payload {
-        let (session, repository) = (self.session.clone(), self.printed_repository());
+        let (operation, repository) = (self.operation.clone(), self.printed_repository());
         let (digest, bytes) = (self.blob.digest.clone(), self.blob.bytes);
         let sent = Sent::observed(move |sent| {
             let (repository, digest) = (repository.clone(), digest.clone());
-            session.tell(PushEvent::Uploading { repository, digest, sent: ByteCount(offset + sent), bytes });
+            operation.tell(PushEvent::Uploading {
+                repository,
+                digest,
+                sent: ByteCount(offset + sent),
+                bytes,
+            });
         });
         Payload::File { path: self.path.to_owned(), offset, length, sent }
     }

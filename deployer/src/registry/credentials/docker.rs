@@ -1,6 +1,6 @@
 //! Docker's `config.json` (docker/cli, "config file properties").
 
-use super::{Credentials, helper};
+use super::{Credentials, program};
 use crate::registry::RegistryError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,8 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 #[serde(rename_all = "camelCase", default)]
 struct Configuration {
     auths: BTreeMap<String, Entry>,
-    cred_helpers: BTreeMap<String, String>,
+    #[serde(rename = "credHelpers")]
+    programs: BTreeMap<String, String>,
     creds_store: String,
 }
 
@@ -30,14 +31,14 @@ struct Entry {
     identitytoken: String,
 }
 
-/// A registry's helper, else the store for all, else what the file itself holds.
+/// A registry's own program, else the store for all, else what the file itself holds.
 pub(super) async fn find(path: &Path, host: &str) -> Result<Credentials, RegistryError> {
     let Some(configuration) = read(path, host)? else { return Ok(Credentials::anonymous()) };
     let server = if host == "docker.io" { DOCKER_HUB_KEY } else { host };
-    let own = configuration.cred_helpers.get(server).or_else(|| configuration.cred_helpers.get(host));
+    let own = configuration.programs.get(server).or_else(|| configuration.programs.get(host));
     let shared = Some(&configuration.creds_store).filter(|name| !name.is_empty());
     if let Some(name) = own.or(shared)
-        && let Some(credentials) = helper::get(name, server).await?
+        && let Some(credentials) = program::get(name, server).await?
     {
         return Ok(credentials);
     }
@@ -76,7 +77,7 @@ fn bare(key: &str) -> &str {
 }
 
 impl Entry {
-    /// A login through a helper leaves an entry with nothing in it.
+    /// A login through a program leaves an entry with nothing in it.
     fn is_empty(&self) -> bool {
         [&self.auth, &self.username, &self.password, &self.identitytoken].iter().all(|text| text.is_empty())
     }

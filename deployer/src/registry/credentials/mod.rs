@@ -4,7 +4,7 @@
 //! as what it holds.
 
 mod docker;
-mod helper;
+mod program;
 
 use super::RegistryError;
 use secrecy::{ExposeSecret, SecretString};
@@ -136,7 +136,7 @@ impl CredentialSource {
     /// The credentials for `host`, as a [`super::Reference`] has it.
     ///
     /// # Errors
-    /// When docker's configuration is damaged, or a credential helper fails or
+    /// When docker's configuration is damaged, or a credential program fails or
     /// does not end in time.
     pub async fn find(&self, host: &str) -> Result<Credentials, RegistryError> {
         match self {

@@ -17,12 +17,12 @@ fn account(credentials: &Credentials) -> (&str, &str) {
     credentials.account().expect("a password")
 }
 
-async fn with_helper(script: &str) -> Result<Option<Credentials>, RegistryError> {
+async fn with_program(script: &str) -> Result<Option<Credentials>, RegistryError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("docker-credential-test");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    helper::ask(path.to_str().unwrap(), "registry.example.org", Duration::from_secs(5)).await
+    program::ask(path.to_str().unwrap(), "registry.example.org", Duration::from_secs(5)).await
 }
 
 #[tokio::test]
@@ -33,13 +33,13 @@ async fn accounts_are_read_from_dockers_configuration() {
         "https://old.example.org/v1/": {"username": "old", "password": "word"},
         "token.example.org:5000": {"identitytoken": "identity"},
         "https://index.docker.io/v1/": {"username": "hub", "password": "word"},
-        "helped.example.org": {}
+        "elsewhere.example.org": {}
     }}"#;
     assert_eq!(account(&find(config, "registry.example.org").await.unwrap()), ("team", SECRET));
     assert_eq!(account(&find(config, "old.example.org").await.unwrap()), ("old", "word"));
     assert_eq!(account(&find(config, "docker.io").await.unwrap()), ("hub", "word"));
     assert_eq!(find(config, "token.example.org:5000").await.unwrap().refresh_token(), Some("identity"));
-    for unknown in ["token.example.org", "helped.example.org", "example.org"] {
+    for unknown in ["token.example.org", "elsewhere.example.org", "example.org"] {
         assert!(find(config, unknown).await.unwrap().is_anonymous(), "{unknown}");
     }
 }
@@ -84,42 +84,43 @@ fn nothing_prints_secrets() {
 }
 
 #[tokio::test]
-async fn a_helper_answers_for_the_registry_it_is_asked_about() {
+async fn a_program_answers_for_the_registry_it_is_asked_about() {
     let script = r#"read -r server || true; printf '{"ServerURL":"%s","Username":"%s","Secret":"s3"}' "$server" "$server""#;
-    let credentials = with_helper(script).await.unwrap().unwrap();
+    let credentials = with_program(script).await.unwrap().unwrap();
     assert_eq!(account(&credentials), ("registry.example.org", "s3"));
 }
 
 #[tokio::test]
-async fn a_helper_may_answer_with_an_identity_token() {
-    let credentials = with_helper(r#"printf '{"Username":"<token>","Secret":"s3"}'"#).await.unwrap().unwrap();
+async fn a_program_may_answer_with_an_identity_token() {
+    let credentials =
+        with_program(r#"printf '{"Username":"<token>","Secret":"s3"}'"#).await.unwrap().unwrap();
     assert_eq!(credentials.refresh_token(), Some("s3"));
 }
 
 #[tokio::test]
-async fn a_helper_may_know_nothing() {
-    assert!(with_helper("echo credentials not found in native keychain; exit 1").await.unwrap().is_none());
+async fn a_program_may_know_nothing() {
+    assert!(with_program("echo credentials not found in native keychain; exit 1").await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn a_helper_that_fails_is_an_error_without_its_output() {
+async fn a_program_that_fails_is_an_error_without_its_output() {
     for script in [format!("echo {SECRET}; exit 3"), format!("echo {SECRET}")] {
-        let error = with_helper(&script).await.unwrap_err();
+        let error = with_program(&script).await.unwrap_err();
         assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
     }
-    let error = helper::get("tranche-is-not-there", "ghcr.io").await.unwrap_err().to_string();
+    let error = program::get("tranche-is-not-there", "ghcr.io").await.unwrap_err().to_string();
     insta::assert_snapshot!(
         error,
         @"credentials for ghcr.io: docker-credential-tranche-is-not-there: No such file or directory (os error 2)"
     );
-    let error = helper::get("../evil", "ghcr.io").await.unwrap_err().to_string();
-    assert!(error.ends_with("`../evil` cannot name a credential helper"), "{error}");
+    let error = program::get("../evil", "ghcr.io").await.unwrap_err().to_string();
+    assert!(error.ends_with("`../evil` cannot name a credential program"), "{error}");
 }
 
 #[tokio::test]
-async fn a_helper_that_hangs_is_ended() {
+async fn a_program_that_hangs_is_ended() {
     let start = std::time::Instant::now();
-    let error = with_helper("exec sleep 60").await.unwrap_err().to_string();
+    let error = with_program("exec sleep 60").await.unwrap_err().to_string();
     assert!(error.ends_with("it did not end within 5s"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(30));
 }

@@ -1,5 +1,5 @@
-//! Credential helpers: `docker-credential-NAME get` with the registry on its
-//! standard input (docker/docker-credential-helpers).
+//! Credential programs, as docker has them: `docker-credential-NAME get` with the
+//! registry on its standard input.
 
 use super::Credentials;
 use crate::registry::RegistryError;
@@ -9,13 +9,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-/// Helpers may ask a cloud's token service.
+/// Programs may ask a cloud's token service.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// More than any answer.
 const MAX_ANSWER: u64 = 256 << 10;
 /// The name that marks a secret as an identity token.
 const TOKEN_USER: &str = "<token>";
-/// What every helper says of a registry that it does not know.
+/// What every program says of a registry that it does not know.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
 /// No `Debug`: it holds a secret.
@@ -27,10 +27,10 @@ struct Answer {
     secret: String,
 }
 
-/// What the helper knows of `server`; none if it says that it knows nothing.
+/// What the program knows of `server`; none if it says that it knows nothing.
 pub(super) async fn get(name: &str, server: &str) -> Result<Option<Credentials>, RegistryError> {
     if name.contains(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))) {
-        let reason = format!("`{name}` cannot name a credential helper");
+        let reason = format!("`{name}` cannot name a credential program");
         return Err(RegistryError::Credentials { host: server.to_owned(), reason });
     }
     ask(&format!("docker-credential-{name}"), server, DEADLINE).await
@@ -54,8 +54,8 @@ pub(super) async fn ask(
         // Nothing of what it wrote is repeated: it may hold a secret.
         return if known { Ok(None) } else { Err(wrong(format!("it failed for {server}"))) };
     }
-    let answer: Answer = serde_json::from_slice(&output)
-        .map_err(|_| wrong("its answer is not what helpers answer".to_owned()))?;
+    let answer: Answer =
+        serde_json::from_slice(&output).map_err(|_| wrong("its answer holds no credentials".to_owned()))?;
     Ok(Some(match answer.username.as_str() {
         TOKEN_USER => Credentials::identity_token(&answer.secret),
         username => Credentials::password(username, &answer.secret),
@@ -72,7 +72,7 @@ async fn run(program: &str, server: &str) -> std::io::Result<(bool, Vec<u8>)> {
         .kill_on_drop(true)
         .spawn()?;
     if let Some(mut input) = child.stdin.take() {
-        // A helper that knows the answer already may not read the question.
+        // A program that knows the answer already may not read the question.
         let _ = input.write_all(server.as_bytes()).await;
     }
     let mut output = Vec::new();
