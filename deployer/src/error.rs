@@ -1,3 +1,4 @@
+use crate::registry::RegistryError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,6 +115,9 @@ pub enum DeployError {
     /// The machine refused something.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// An image did not get into its registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 impl DeployError {
@@ -143,6 +147,7 @@ impl DeployError {
             Self::File { .. } => "check the path, its permissions and the space left",
             Self::Document(error) => error.hint(),
             Self::Host(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
         }
     }
 
@@ -155,6 +160,7 @@ impl DeployError {
             }
             Self::Bundle { .. } | Self::Document(_) => exit_code::UNSUPPORTED_MODEL,
             Self::Unverified { .. } => exit_code::MISMATCH,
+            Self::Registry(error) => error.exit_code(),
             _ => exit_code::REMOTE,
         }
     }

@@ -1,12 +1,14 @@
 //! Targets: where a bundle becomes running functions.
 //!
 //! [`Target`] is what every platform offers; [`local::LocalTarget`] runs each
-//! function as a limited process of this machine.
+//! function as a limited process of this machine. [`registry`] brings images to
+//! where other platforms fetch them.
 
 mod bundle;
 mod change;
 mod error;
 pub mod local;
+pub mod registry;
 mod target;
 
 pub use bundle::{Bundle, BundleChecks};
