@@ -38,7 +38,10 @@ fn gigabytes_pass_through_a_few_megabytes() {
     assert!(same(&external, &folder.path().join("copy.onnx")));
 
     let inline = folder.path().join("inline.onnx");
-    write_inline(&external, &inline);
+    let error = taken_in(&external, 10).save(&inline).unwrap_err().to_string();
+    assert!(error.ends_with("is larger than the 2 GiB that protobuf allows; save it with external data"));
+    assert!(!inline.exists());
+    taken_in(&external, 2).save(&inline).unwrap();
     let bytes = inline.metadata().unwrap().len();
     let kib = anonymous_growth_kib(|| {
         let graph = Graph::load(&inline).unwrap();
@@ -64,18 +67,18 @@ fn write_external(path: &Path, count: i64) {
     weights.set_len((count * length).unsigned_abs()).unwrap();
 }
 
-/// The same with two of its weights in the file itself, half a gigabyte.
-fn write_inline(source: &Path, path: &Path) {
+/// The model with the first `count` of its large weights as raw data, and no others.
+fn taken_in(source: &Path, count: usize) -> Model {
     let loaded = Model::load(source).unwrap();
     let mut model = loaded.clone();
     let weights = &mut model.proto.graph.as_mut().unwrap().initializer;
-    weights.truncate(3);
+    weights.truncate(count + 1);
     for tensor in weights.iter_mut().skip(1) {
         tensor.raw_data = Some(loaded.tensor_bytes(tensor).unwrap());
         tensor.external_data.clear();
         tensor.data_location = None;
     }
-    model.save(path).unwrap();
+    model
 }
 
 /// By how many KiB the process's anonymous memory grew at most while `work` ran, looked
