@@ -11,7 +11,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use support::cut::{cut_in_the_middle, draw, layers_partition_the_nodes};
-use support::files::{rewriting_external_data_changes_nothing, rewriting_takes_no_memory_and_changes_nothing};
+use support::files::{
+    rewriting_external_data_changes_nothing, rewriting_takes_no_memory_and_changes_nothing, same_weights,
+};
 use tranche_graph::Graph;
 use tranche_models::{build, catalogue, fetch, zoo};
 
@@ -29,12 +31,13 @@ fn folder() -> tempfile::TempDir {
 fn check(path: &Path) {
     let folder = folder();
     rewriting_takes_no_memory_and_changes_nothing(path, folder.path());
-    rewriting_external_data_changes_nothing(path, folder.path());
     let graph = Graph::load(path).unwrap();
     graph.verify().unwrap();
     let layers = layers_partition_the_nodes(&graph);
     draw(&graph, &layers);
-    cut_in_the_middle(&graph, &layers, folder.path());
+    let external = rewriting_external_data_changes_nothing(path, folder.path());
+    same_weights(&graph, &external);
+    cut_in_the_middle(&external, &layers_partition_the_nodes(&external));
 }
 
 fn check_seeded(name: &str) {

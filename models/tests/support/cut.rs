@@ -37,8 +37,9 @@ pub fn draw(graph: &Graph, layers: &[Layer]) {
 }
 
 /// Both halves of a graph are models that load, with exactly the tensors that cross as
-/// inputs and outputs.
-pub fn cut_in_the_middle(graph: &Graph, layers: &[Layer], folder: &Path) {
+/// inputs and outputs. They are written beside the graph's external data, which they share.
+pub fn cut_in_the_middle(graph: &Graph, layers: &[Layer]) {
+    let folder = graph.model().folder.as_deref().unwrap();
     // A model of one layer is one half, and the other is nothing.
     let (first, second) = layers.split_at(layers.len().div_ceil(2));
     for (name, half) in [("first half", first), ("second half", second)] {
