@@ -81,7 +81,8 @@ fn answers_as_the_reference(engine: &dyn Engine, model: &str) {
     let answer = run(session.as_mut(), &views, 1).unwrap().remove(0);
     assert_eq!(answer.shape(), expected.shape);
     let values = answer.as_slice::<f32>().unwrap();
-    let (least, most) = values.iter().fold((f32::MAX, f32::MIN), |(a, b), &value| (a.min(value), b.max(value)));
+    let (least, most) =
+        values.iter().fold((f32::MAX, f32::MIN), |(a, b), &value| (a.min(value), b.max(value)));
     let far = |left: f32, right: f32| (left - right).abs() / expected.half_range;
     let places = expected.values.iter().map(|&(place, value)| far(values[place], value));
     let worst = places.fold(far((most - least) / 2.0, expected.half_range), f32::max);
