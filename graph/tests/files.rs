@@ -5,10 +5,11 @@
 mod common;
 
 use common::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tranche_graph::onnx::*;
 use tranche_graph::{ErrorKind, ExternalPolicy, Graph, Model};
-use tranche_schema::{ByteCount, Digest};
+use tranche_schema::{ByteCount, Digest, ElementType, TensorSpec};
 
 /// A model with something in most fields of the schema.
 fn elaborate() -> ModelProto {
@@ -51,6 +52,41 @@ fn rewriting_is_byte_identical() {
     std::fs::write(&first, prost::Message::encode_to_vec(&model)).unwrap();
     Model::load(&first).unwrap().save(&second).unwrap();
     assert!(std::fs::read(&first).unwrap() == std::fs::read(&second).unwrap());
+}
+
+#[test]
+fn every_supported_version_is_read() {
+    for ir_version in 3..=12 {
+        for version in 7..=23 {
+            let opset_import = vec![opset("", version)];
+            let model = ModelProto { ir_version: Some(ir_version), opset_import, ..chain() };
+            assert_eq!(load(&model).unwrap().proto(), &model);
+        }
+    }
+}
+
+#[test]
+fn unknown_domains_are_kept() {
+    let mut model = chain();
+    model.opset_import.push(opset("com.example", 3));
+    let node = &mut model.graph.as_mut().unwrap().node[1];
+    (node.domain, node.op_type) = (Some("com.example".to_owned()), Some("Fancy".to_owned()));
+    node.metadata_props = vec![entry("layer", "last")];
+    let graph = load(&model).unwrap();
+    assert_eq!(graph.proto(), &model);
+    let last = graph.node_ids().last().unwrap();
+    let part = graph.extract_with(&[last], "part", &float_specs(&["a"])).unwrap();
+    assert_eq!(part.model.proto.graph.unwrap().node, model.graph.unwrap().node[1..]);
+    assert_eq!(part.model.proto.opset_import, model.opset_import);
+}
+
+fn float_specs(names: &[&str]) -> BTreeMap<String, TensorSpec> {
+    let spec = |name: &str| TensorSpec {
+        name: name.to_owned(),
+        element_type: ElementType::Float32,
+        shape: vec![2, 3],
+    };
+    names.iter().map(|&name| (name.to_owned(), spec(name))).collect()
 }
 
 #[test]
@@ -154,15 +190,24 @@ fn element_types() {
         ),
         (int32(16, &[1], &[0x3f80]), vec![0x80, 0x3f]),
         (int32(17, &[2], &[1, 200]), vec![1, 200]),
+        (int32(18, &[2], &[1, 200]), vec![1, 200]),
+        (int32(19, &[2], &[1, 200]), vec![1, 200]),
+        (int32(20, &[2], &[1, 200]), vec![1, 200]),
         // Two 4-bit elements lie in each entry; the last one is half empty.
         (int32(21, &[3], &[0x21, 0x03]), vec![0x21, 0x03]),
         (int32(22, &[3], &[0xf1, 0x03]), vec![0xf1, 0x03]),
+        (int32(23, &[3], &[0xf1, 0x03]), vec![0xf1, 0x03]),
+        (int32(24, &[2], &[1, 200]), vec![1, 200]),
         (int32(25, &[5], &[0xe4, 0x01]), vec![0xe4, 0x01]),
+        (int32(26, &[5], &[0xe4, 0x01]), vec![0xe4, 0x01]),
         // Four 6-bit elements become three bytes.
         (int32(27, &[5], &[1, 2, 3, 63, 32]), vec![0x81, 0x30, 0xfc, 0x20]),
+        (int32(28, &[5], &[1, 2, 3, 63, 32]), vec![0x81, 0x30, 0xfc, 0x20]),
         (raw("", 22, &[3], vec![0xf1, 0x03]), vec![0xf1, 0x03]),
         (raw("", 7, &[0], vec![]), vec![]),
     ];
+    let covered: BTreeSet<i32> = cases.iter().map(|(tensor, _)| tensor.data_type()).collect();
+    assert!(covered.into_iter().eq(ElementType::ALL.iter().map(|element_type| element_type.to_onnx())));
     let model = Model::from_proto(chain());
     for (tensor, expected) in cases {
         let bytes = model.tensor_bytes(&tensor).unwrap();

@@ -395,7 +395,8 @@ fn gguf_constant(
     weights.constant_as(builder, &format!("{name}.weight"), name, orientation)
 }
 
-/// `wave` of the angle of every position and element of a head.
+/// `wave` of the angle of every position and element of a head, rounded from double
+/// precision: NumPy's single-precision functions differ in the last bit of a tenth of them.
 #[expect(clippy::cast_possible_truncation, reason = "tables are single precision")]
 #[expect(clippy::cast_precision_loss, reason = "a head is narrow")]
 fn rope_table(builder: &Builder, name: &str, head_width: i64, base: f64, wave: fn(f64) -> f64) -> Value {

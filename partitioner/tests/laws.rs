@@ -6,6 +6,7 @@ mod common;
 
 use common::{any_constraints, any_problem, brute_force, close, path, segment_matches};
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use tranche_partitioner::{
     CostModel, Costs, Infeasible, PlanError, Problem, Strategy, partition, reprice, verify,
 };
@@ -29,7 +30,11 @@ fn relaxed(constraints: &Constraints, why: &Infeasible) -> Constraints {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn segments_cost_what_the_formulas_say(problem in any_problem(9)) {

@@ -4,6 +4,8 @@
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
+use tranche_graph::coarsen::coarsen;
+use tranche_graph::fold::{FoldLimit, fold_constants};
 use tranche_graph::{Graph, Model};
 
 fuzz_target!(|data: &[u8]| {
@@ -18,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(graph) = Graph::from_model(model) {
         use_graph(&graph);
         cut_in_two(&graph);
+        coarsen_and_fold(&graph);
     }
 });
 
@@ -36,6 +39,17 @@ fn use_graph(graph: &Graph) {
     }
     let ids: Vec<_> = graph.node_ids().collect();
     let _ = graph.extract(&ids, "whole");
+}
+
+/// Layers partition the nodes, and a folded graph is a valid one with the same outputs.
+fn coarsen_and_fold(graph: &Graph) {
+    let mut nodes: Vec<_> = coarsen(graph).into_iter().flat_map(|layer| layer.nodes).collect();
+    nodes.sort_unstable();
+    assert!(nodes.into_iter().eq(graph.node_ids()), "layers partition the nodes");
+    if let Ok((folded, _)) = fold_constants(graph, None, FoldLimit::default()) {
+        folded.verify().expect("a folded graph is valid");
+        assert_eq!(folded.outputs().len(), graph.outputs().len());
+    }
 }
 
 /// Both halves of a verified graph are valid models, where they are models at all.

@@ -1,0 +1,4 @@
+//! What is checked of each model.
+
+pub mod cut;
+pub mod files;
