@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     // Read where the optimiser does not look through, so that the linker keeps it.
     let engines = String::from_utf8_lossy(std::hint::black_box(&ENGINES));
     let version = format!("{}\nengines: {engines}", env!("CARGO_PKG_VERSION"));
-    let matches = Arguments::command().long_version(version).get_matches();
+    let matches = Arguments::command().long_version(&*version.leak()).get_matches();
     match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => run(arguments.shim, built_in()).into(),
         Err(error) => error.exit(),
