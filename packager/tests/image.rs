@@ -120,11 +120,52 @@ fn images_run_as_anybody_and_say_what_they_are() {
     let manifest = images.json(&image.digest);
     let config =
         images.json(&tranche_schema::Digest(manifest["config"]["digest"].as_str().unwrap().to_owned()));
-    insta::assert_json_snapshot!((&config["config"], &config["architecture"], &config["os"], &config["created"]), @"");
+    insta::assert_json_snapshot!((&config["config"], &config["architecture"], &config["os"], &config["created"]), @r#"
+    [
+      {
+        "User": "12000:12000",
+        "ExposedPorts": {
+          "8080/tcp": {}
+        },
+        "Env": [
+          "PATH=/tranche:/usr/bin:/bin",
+          "TRANCHE_LISTEN=0.0.0.0:8080",
+          "TRANCHE_MANIFEST=/tranche/bundle/manifest.json",
+          "TRANCHE_SLICE=slice-1",
+          "fprocess=/tranche/tranche-shim"
+        ],
+        "Entrypoint": [
+          "/tranche/tranche-shim"
+        ],
+        "WorkingDir": "/",
+        "Labels": {
+          "org.opencontainers.image.description": "Slice slice-1 of the model small",
+          "org.opencontainers.image.title": "small slice-1",
+          "org.opencontainers.image.vendor": "tranche",
+          "org.opencontainers.image.version": "1.2.3",
+          "tranche.engine": "tract",
+          "tranche.model": "small",
+          "tranche.slice": "slice-1"
+        },
+        "StopSignal": "SIGTERM"
+      },
+      "amd64",
+      "linux",
+      "1970-01-01T00:00:00Z"
+    ]
+    "#);
     let entries = layer_files(&images.blob(&image.layers[0].digest));
     let modes: Vec<String> =
         entries.iter().map(|entry| format!("{:o} {} {}", entry.mode, entry.owner, entry.path)).collect();
-    insta::assert_snapshot!(modes.join("\n"), @"");
+    insta::assert_snapshot!(modes.join("\n"), @r"
+    755 0 dev/
+    755 0 etc/
+    644 0 etc/group
+    644 0 etc/passwd
+    555 0 proc/
+    555 0 sys/
+    1777 0 tmp/
+    ");
 }
 
 #[test]
@@ -155,7 +196,6 @@ fn a_former_layout_is_replaced_and_nothing_else() {
 
 #[test]
 fn shims_that_cannot_run_the_bundle_are_refused() {
-    let images = Images::of(2);
     let with = |shim: Vec<u8>, engine: &str, library: Option<Vec<u8>>| {
         let images = Images::prepare(&model(), 2, engine);
         std::fs::write(&images.shim, shim).unwrap();
@@ -186,12 +226,12 @@ fn shims_that_cannot_run_the_bundle_are_refused() {
     let library = support::Elf { name: Some("libc.so"), ..elf() };
     let error = with(library.build(), "tract", None);
     assert!(matches!(error, PackageError::Image(ImageError::NoProgram { .. })), "{error}");
-    drop(images);
 }
 
 #[test]
 fn another_architecture_than_asked_for_is_refused() {
-    let mut request = Images::prepare(&model(), 2, "tract").clone();
+    let prepared = Images::prepare(&model(), 2, "tract");
+    let mut request = prepared.clone();
     request.architecture = Some(tranche_packager::elf::Architecture::Arm64);
     let error = build_images(&request).unwrap_err();
     assert!(matches!(error, PackageError::Elf(ElfError::Architecture { .. })), "{error}");

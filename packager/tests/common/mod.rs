@@ -1,5 +1,7 @@
 //! A small model with a skip connection and a weight that two nodes share, and plans for it.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::collections::BTreeMap;
 use tranche_graph::coarsen::{Layer, coarsen};
 use tranche_graph::onnx::{
