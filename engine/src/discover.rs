@@ -1,17 +1,31 @@
 //! Which engines are there, and the one asked for.
 
-use crate::{
-    Engine, EngineError, LoadOptions, OnnxRuntimeEngine, OutputBuffer, TractEngine, onnxruntime, tract,
-};
+#[cfg(feature = "onnxruntime")]
+use crate::OnnxRuntimeEngine;
+#[cfg(feature = "tract")]
+use crate::TractEngine;
+use crate::{Engine, EngineError, LoadOptions, OutputBuffer};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tranche_schema::{ElementType, Tensor, TensorSpec};
 
-/// The engine used where none is named: it is always there.
-pub const DEFAULT_ENGINE: &str = tract::NAME;
+/// Names of the engines.
+pub(crate) const TRACT: &str = "tract";
+pub(crate) const ONNXRUNTIME: &str = "onnxruntime";
 
-/// The release of ONNX Runtime that [`crate::add_onnxruntime`] fetches.
+/// The engine used where none is named: the `tranche` program always has it.
+pub const DEFAULT_ENGINE: &str = TRACT;
+
+/// Names of the engines that this program was built with.
+pub const BUILT_IN: &[&str] = &[
+    #[cfg(feature = "tract")]
+    TRACT,
+    #[cfg(feature = "onnxruntime")]
+    ONNXRUNTIME,
+];
+
+/// The release of ONNX Runtime that `add_onnxruntime` fetches.
 pub const ONNXRUNTIME_VERSION: &str = "1.32.0";
 
 /// Environment variable with the path of ONNX Runtime's library.
@@ -41,24 +55,45 @@ pub struct EngineStatus {
 /// cache that `tranche engine add onnxruntime` fills.
 ///
 /// # Errors
-/// When the name is no engine's, or the engine's library is missing, too old, or
+/// When the name is no engine's, the engine is not [`BUILT_IN`], or the engine's library is missing, too old, or
 /// another one than the process has loaded already.
 pub fn open_engine(name: Option<&str>, library: Option<&Path>) -> Result<Arc<dyn Engine>, EngineError> {
     match name.unwrap_or(DEFAULT_ENGINE) {
-        tract::NAME => Ok(Arc::new(TractEngine::new())),
-        onnxruntime::NAME => Ok(Arc::new(open_onnxruntime(library)?)),
+        TRACT => open_tract(),
+        ONNXRUNTIME => open_shared_onnxruntime(library),
         other => Err(EngineError::Unknown { name: other.to_owned() }),
     }
+}
+
+#[cfg(feature = "tract")]
+fn open_tract() -> Result<Arc<dyn Engine>, EngineError> {
+    Ok(Arc::new(TractEngine::new()))
+}
+
+#[cfg(not(feature = "tract"))]
+fn open_tract() -> Result<Arc<dyn Engine>, EngineError> {
+    Err(EngineError::NotBuiltIn { engine: TRACT })
+}
+
+#[cfg(feature = "onnxruntime")]
+fn open_shared_onnxruntime(library: Option<&Path>) -> Result<Arc<dyn Engine>, EngineError> {
+    Ok(Arc::new(open_onnxruntime(library)?))
+}
+
+#[cfg(not(feature = "onnxruntime"))]
+fn open_shared_onnxruntime(_library: Option<&Path>) -> Result<Arc<dyn Engine>, EngineError> {
+    Err(EngineError::NotBuiltIn { engine: ONNXRUNTIME })
 }
 
 /// Opens ONNX Runtime as [`open_engine`] finds it.
 ///
 /// # Errors
 /// As [`open_engine`].
+#[cfg(feature = "onnxruntime")]
 pub fn open_onnxruntime(library: Option<&Path>) -> Result<OnnxRuntimeEngine, EngineError> {
     let Some(path) = find_library(library) else {
         return Err(EngineError::Unavailable {
-            engine: onnxruntime::NAME,
+            engine: ONNXRUNTIME,
             reason: "no library was given, named by TRANCHE_ONNXRUNTIME, or found in the cache".to_owned(),
         });
     };
@@ -69,16 +104,12 @@ pub fn open_onnxruntime(library: Option<&Path>) -> Result<OnnxRuntimeEngine, Eng
 #[must_use]
 pub fn survey(library: Option<&Path>) -> Vec<EngineStatus> {
     vec![
-        status(tract::NAME, None, Ok(Arc::new(TractEngine::new()))),
-        status(
-            onnxruntime::NAME,
-            find_library(library),
-            open_onnxruntime(library).map(|engine| Arc::new(engine) as Arc<dyn Engine>),
-        ),
+        status(TRACT, None, open_tract()),
+        status(ONNXRUNTIME, find_library(library), open_shared_onnxruntime(library)),
     ]
 }
 
-/// Where [`crate::add_onnxruntime`] puts the library: `engines/onnxruntime-VERSION` in
+/// Where `add_onnxruntime` puts the library: `engines/onnxruntime-VERSION` in
 /// `$TRANCHE_CACHE`, `$XDG_CACHE_HOME/tranche` or `~/.cache/tranche`. `None` where the
 /// environment names no home.
 #[must_use]

@@ -37,6 +37,12 @@ pub enum EngineError {
         /// The engine's words, with the node where it gives one.
         reason: String,
     },
+    /// The engine was left out when this program was built.
+    #[error("this program was built without {engine}")]
+    NotBuiltIn {
+        /// The engine.
+        engine: &'static str,
+    },
     /// A name that is no engine.
     #[error("there is no engine `{name}`")]
     Unknown {
@@ -60,6 +66,9 @@ impl EngineError {
                 "`tranche inspect` lists the model's inputs; bind symbolic dimensions with `--shape` or `--dim`"
             }
             Self::Run { .. } => "try the other engine (`--engine`), and check the input shapes",
+            Self::NotBuiltIn { .. } => {
+                "package the model for an engine of this program (`--engine`), or use a program built with this one"
+            }
             Self::Unknown { .. } => "engines are `tract` and `onnxruntime`",
         }
     }

@@ -1,26 +1,41 @@
 //! One way to load and run a model, whatever engine does it.
+//!
+//! Each engine is a cargo feature, both on by default; a program packed into functions
+//! is built with the one it runs.
 
+#[cfg(not(any(feature = "tract", feature = "onnxruntime")))]
+compile_error!("choose an engine: feature `tract` or `onnxruntime`");
+
+#[cfg(feature = "onnxruntime")]
 mod add;
 mod compare;
 mod discover;
 mod error;
 mod guard;
 mod node_names;
+#[cfg(feature = "onnxruntime")]
 mod onnxruntime;
 mod output;
 mod random;
 mod session;
+#[cfg(feature = "onnxruntime")]
 mod skeleton;
+#[cfg(feature = "tract")]
 mod tract;
 
+#[cfg(feature = "onnxruntime")]
 pub use add::{AddError, AddOptions, AddStep, add_onnxruntime};
 pub use compare::{CompareError, Difference, compare};
+#[cfg(feature = "onnxruntime")]
+pub use discover::open_onnxruntime;
 pub use discover::{
-    DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library, open_engine,
-    open_onnxruntime, survey,
+    BUILT_IN, DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library,
+    open_engine, survey,
 };
 pub use error::EngineError;
+#[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxRuntimeEngine;
 pub use random::{RandomHints, random_tensor};
 pub use session::{Engine, LoadOptions, NodeTime, OutputBuffer, Session};
+#[cfg(feature = "tract")]
 pub use tract::TractEngine;

@@ -1,4 +1,6 @@
-use std::collections::{HashMap, HashSet};
+#[cfg(feature = "tract")]
+use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// Unique names of a graph's nodes, given in order as (name, operator): the file's
 /// own, or `Operator_index` where the file has none or repeats it.
@@ -25,10 +27,12 @@ pub(crate) fn unique_node_names<'a>(nodes: impl Iterator<Item = (&'a str, &'a st
 /// Engines name what they make out of a node by appending to its name, as in
 /// `conv1.einsum`: the longest ONNX name that the engine's name starts with, ending
 /// at a word's end, wins.
+#[cfg(feature = "tract")]
 pub(crate) struct NodeIndex {
     by_name: HashMap<String, usize>,
 }
 
+#[cfg(feature = "tract")]
 impl NodeIndex {
     pub(crate) fn new(names: &[String]) -> Self {
         Self { by_name: names.iter().enumerate().map(|(index, name)| (name.clone(), index)).collect() }
@@ -51,6 +55,7 @@ mod tests {
         assert_eq!(unique_node_names(nodes.into_iter()), ["a", "Relu_1", "Conv_2", "Relu_3"]);
     }
 
+    #[cfg(feature = "tract")]
     #[test]
     fn longest_name_wins() {
         let index = NodeIndex::new(&["/b/Conv".into(), "/b/Conv_1".into(), "r".into()]);

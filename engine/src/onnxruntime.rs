@@ -13,7 +13,7 @@ use session::{OnnxRuntimeSession, Source};
 use std::path::{Path, PathBuf};
 use tranche_schema::{TensorSpec, TensorView};
 
-pub(crate) const NAME: &str = "onnxruntime";
+pub(crate) use crate::discover::ONNXRUNTIME as NAME;
 
 /// The ONNX Runtime engine, on the processor.
 ///

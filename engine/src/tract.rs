@@ -17,7 +17,7 @@ use tract_onnx::prelude::{
 };
 use tranche_schema::{TensorSpec, TensorView};
 
-pub(crate) const NAME: &str = "tract";
+pub(crate) use crate::discover::TRACT as NAME;
 
 /// tract does not tell its version; a test holds this against Cargo.lock.
 const VERSION: &str = "0.23.9";

@@ -1,7 +1,7 @@
 use crate::PackageError;
+use crate::replace::{replace_folder, write_file};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tranche_graph::{ExternalPolicy, Extracted, Graph, NodeId};
 use tranche_schema::{
     ByteCount, Digest, Document as _, FileEntry, Manifest, ModelIdentity, Plan, SliceManifest, SlicePlan,
@@ -32,67 +32,13 @@ pub fn package(
     output: &Path,
     tool_version: &str,
 ) -> Result<Manifest, PackageError> {
-    check_output(output)?;
     if model.digest != plan.model.digest {
         let (planned, given) = (plan.model.digest.clone(), model.digest.clone());
         return Err(PackageError::StalePlan { planned, given });
     }
     let nodes = slice_nodes(graph, plan)?;
-    let parent = parent_of(output);
-    std::fs::create_dir_all(&parent).map_err(PackageError::io(&parent))?;
-    let folder = temporary_folder(&parent)?;
-    let manifest = write_bundle(graph, plan, &nodes, folder.path(), tool_version)?;
-    put_in_place(folder, &parent, output)?;
-    Ok(manifest)
-}
-
-fn parent_of(output: &Path) -> PathBuf {
-    match output.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn temporary_folder(parent: &Path) -> Result<tempfile::TempDir, PackageError> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".tranche-bundle-");
-    // Readable by whom the user's mask allows, unlike a temporary folder.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder.tempdir_in(parent).map_err(PackageError::io(parent))
-}
-
-/// Whether `output` may be replaced: nothing, an empty directory or a bundle.
-fn check_output(output: &Path) -> Result<(), PackageError> {
-    let exists = || PackageError::OutputExists(output.to_owned());
-    match std::fs::symlink_metadata(output) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(PackageError::io(output)(error)),
-        Ok(found) if !found.is_dir() => return Err(exists()),
-        Ok(_) => {}
-    }
-    let is_empty = std::fs::read_dir(output).map_err(PackageError::io(output))?.next().is_none();
-    if is_empty || Manifest::read(&output.join(Manifest::FILE)).is_ok() { Ok(()) } else { Err(exists()) }
-}
-
-/// Moves the finished bundle to `output`; what was there is removed last.
-fn put_in_place(folder: tempfile::TempDir, parent: &Path, output: &Path) -> Result<(), PackageError> {
-    let former = temporary_folder(parent)?;
-    let kept = former.path().join("former");
-    let had_former = match std::fs::rename(output, &kept) {
-        Ok(()) => true,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
-        Err(error) => return Err(PackageError::io(output)(error)),
-    };
-    if let Err(error) = std::fs::rename(folder.path(), output) {
-        if had_former {
-            std::fs::rename(&kept, output).map_err(PackageError::io(output))?;
-        }
-        return Err(PackageError::io(output)(error));
-    }
-    // It lies at `output` now: there is nothing to remove.
-    let _ = folder.keep();
-    former.close().map_err(PackageError::io(&kept))
+    let is_bundle = |folder: &Path| Manifest::read(&folder.join(Manifest::FILE)).is_ok();
+    replace_folder(output, is_bundle, |folder| write_bundle(graph, plan, &nodes, folder, tool_version))
 }
 
 /// The nodes of each slice, each node of the graph exactly once.
@@ -233,14 +179,4 @@ fn in_order_of(
         });
     }
     Ok(found.iter().filter_map(|name| by_name.get(name.as_str()).map(|&spec| spec.clone())).collect())
-}
-
-/// Writes a file of the temporary folder, which is renamed as a whole.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<(), PackageError> {
-    std::fs::File::create(path)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        })
-        .map_err(PackageError::io(path))
 }

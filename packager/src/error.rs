@@ -1,3 +1,5 @@
+use crate::elf::ElfError;
+use crate::image::ImageError;
 use std::io;
 use std::path::{Path, PathBuf};
 use tranche_graph::GraphError;
@@ -43,8 +45,8 @@ pub enum PackageError {
     /// The model could not be read.
     #[error(transparent)]
     Model(#[from] GraphError),
-    /// The output is there and is no bundle.
-    #[error("{} exists and is not a tranche bundle", .0.display())]
+    /// The output is there and is of another kind.
+    #[error("{} exists and was not made by this command", .0.display())]
     OutputExists(PathBuf),
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
@@ -65,6 +67,12 @@ pub enum PackageError {
         /// What differs.
         what: String,
     },
+    /// A program or a library cannot be packed.
+    #[error(transparent)]
+    Elf(#[from] ElfError),
+    /// Images cannot be made of the bundle.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The manifest contradicts itself or names files outside of the bundle.
     #[error("{}: {what}", path.display())]
     InvalidManifest {
@@ -93,6 +101,8 @@ impl PackageError {
             Self::OutputExists(_) => "give another --output, or remove what is there",
             Self::Io { .. } => "check the path, its permissions and the space left",
             Self::Document(error) => error.hint(),
+            Self::Elf(error) => error.hint(),
+            Self::Image(error) => error.hint(),
             Self::Damaged { .. } | Self::InvalidManifest { .. } => {
                 "package the model again with `tranche package`"
             }

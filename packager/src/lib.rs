@@ -1,4 +1,4 @@
-//! A plan and a model in, a bundle of slices out.
+//! A plan and a model in, a bundle of slices out, and images of them for a registry.
 //!
 //! A bundle is one directory that a deployment needs nothing beside:
 //!
@@ -17,7 +17,10 @@
 
 mod bundle;
 mod check;
+pub mod elf;
 mod error;
+pub mod image;
+mod replace;
 
 pub use bundle::package;
 pub use check::check_bundle;

@@ -1,6 +1,6 @@
 //! The process in each function.
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use std::process::ExitCode;
 use tranche_shim::{ShimOptions, built_in, run};
 
@@ -12,6 +12,33 @@ struct Arguments {
     shim: ShimOptions,
 }
 
+const ENGINE_NAMES: &str = if cfg!(all(feature = "tract", feature = "onnxruntime")) {
+    "tract onnxruntime"
+} else if cfg!(feature = "tract") {
+    "tract"
+} else {
+    "onnxruntime"
+};
+
+/// Names of the engines built in, in a section of their own: whoever packs this program,
+/// for another machine perhaps, reads them without running it.
+#[used]
+#[expect(unsafe_code, reason = "a section is named")]
+// SAFETY: the section's name is used for nothing else, and it holds plain bytes that
+// nothing interprets.
+#[unsafe(link_section = ".tranche.engines")]
+static ENGINES: [u8; ENGINE_NAMES.len()] = match ENGINE_NAMES.as_bytes().first_chunk() {
+    Some(names) => *names,
+    None => [0; ENGINE_NAMES.len()],
+};
+
 fn main() -> ExitCode {
-    run(Arguments::parse().shim, built_in()).into()
+    // Read where the optimiser does not look through, so that the linker keeps it.
+    let engines = String::from_utf8_lossy(std::hint::black_box(&ENGINES));
+    let version = format!("{}\nengines: {engines}", env!("CARGO_PKG_VERSION"));
+    let matches = Arguments::command().long_version(&*version.leak()).get_matches();
+    match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => run(arguments.shim, built_in()).into(),
+        Err(error) => error.exit(),
+    }
 }

@@ -1,6 +1,8 @@
-//! Repository chores: `cargo xtask ci` runs every check.
+//! Repository chores: `cargo xtask ci` runs every check, `cargo xtask shim` builds what runs
+//! in functions.
 
 mod ci;
+mod shim;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -9,8 +11,12 @@ const USAGE: &str = "\
 Repository chores
 
 Usage: cargo xtask ci [--only STEP]... [--skip STEP]...
+       cargo xtask shim [static|onnxruntime]...
 
-Steps, in order:
+`shim` builds the functions' program into target/shims/: for tract, static, and
+for ONNX Runtime, against an old C library where cargo-zigbuild is there.
+
+Steps of ci, in order:
 ";
 
 fn main() -> ExitCode {
@@ -19,6 +25,10 @@ fn main() -> ExitCode {
     match arguments.split_first() {
         Some((&"ci", rest)) => match ci::Selection::parse(rest) {
             Ok(selection) => ci::run(&selection),
+            Err(reason) => usage(&format!("error: {reason}\n\n")),
+        },
+        Some((&"shim", rest)) => match shim::parse(rest) {
+            Ok(shims) => shim::run(&shims),
             Err(reason) => usage(&format!("error: {reason}\n\n")),
         },
         Some((&("help" | "--help" | "-h"), _)) => {

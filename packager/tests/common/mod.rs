@@ -1,5 +1,7 @@
 //! A small model with a skip connection and a weight that two nodes share, and plans for it.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::collections::BTreeMap;
 use tranche_graph::coarsen::{Layer, coarsen};
 use tranche_graph::onnx::{
@@ -56,6 +58,11 @@ fn value(name: &str) -> ValueInfoProto {
 /// x → a → b → c → (c + a) → d, with the weight of a used again in d; a second
 /// copy of b's weight under another name in c.
 pub fn model() -> Graph {
+    model_with(0.2)
+}
+
+/// The same model with another weight in c.
+pub fn model_with(seed: f32) -> Graph {
     let graph = GraphProto {
         name: Some("small".to_owned()),
         node: vec![
@@ -65,7 +72,7 @@ pub fn model() -> Graph {
             node("Add", &["c", "a"], "sum"),
             node("MatMul", &["sum", "first"], "d"),
         ],
-        initializer: vec![weight("first", 0.1), weight("second", 0.2), weight("second_again", 0.2)],
+        initializer: vec![weight("first", 0.1), weight("second", 0.2), weight("second_again", seed)],
         input: vec![value("x")],
         output: vec![value("d")],
         ..GraphProto::default()
