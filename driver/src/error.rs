@@ -83,6 +83,8 @@ pub enum DriverError {
         attempts: u32,
         /// What the last one said.
         reason: String,
+        /// What to do, where the failure tells.
+        hint: Option<String>,
     },
     /// Not all functions answered in time.
     #[error("no answer within {:.1} s; waiting for {waiting}", deadline.as_secs_f64())]
@@ -93,14 +95,16 @@ pub enum DriverError {
         waiting: String,
     },
     /// A function did not become ready in time.
-    #[error("function `{slice}` is not ready after {:.1} s: {reason}", deadline.as_secs_f64())]
+    #[error("function `{slice}` is not ready after {:.1} s: {reason}", after.as_secs_f64())]
     NotReady {
         /// The function.
         slice: String,
-        /// The time it had.
-        deadline: Duration,
+        /// The time it was waited for.
+        after: Duration,
         /// What the last try said.
         reason: String,
+        /// What to do, where the failure tells.
+        hint: Option<String>,
     },
     /// A bug in this crate: a task of a request ended without a result.
     #[error("a task of the request ended without a result: {reason}")]
@@ -117,7 +121,7 @@ fn tries(attempts: u32) -> String {
 impl DriverError {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         match self {
             Self::Deployment { .. } => "deployment.json was edited or damaged; deploy the bundle again",
             Self::UnknownInput { .. }
@@ -131,6 +135,7 @@ impl DriverError {
                 "invoke a local deployment on the machine and as the user that deployed it; `tranche status` shows whether it runs"
             }
             Self::Send { source, .. } | Self::Receive { source, .. } => source.hint(),
+            Self::Function { hint: Some(hint), .. } | Self::NotReady { hint: Some(hint), .. } => hint,
             Self::Function { .. } | Self::NotReady { .. } => {
                 "`tranche status` shows whether the function runs, `tranche logs` what it said"
             }

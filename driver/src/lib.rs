@@ -4,9 +4,12 @@
 //! HTTP. A function never waits for another: the driver carries the tensors.
 
 mod bill;
+mod chunks;
 mod client;
+mod endpoint;
 mod error;
 mod plan;
+mod refusal;
 mod request;
 mod walk;
 
@@ -33,6 +36,9 @@ pub struct Options {
     pub attempt_timeout: Option<Duration>,
     /// Longest time to connect to a function.
     pub connect_timeout: Duration,
+    /// How long an unused connection is kept: less than servers keep theirs, so that no
+    /// request meets one that is being closed.
+    pub idle_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
     /// Most bytes taken from a function for one string tensor, whose size only
@@ -41,12 +47,13 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// A minute for a request, two seconds to connect.
+    /// A minute for a request, two seconds to connect, four to keep an unused connection.
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
             attempt_timeout: None,
             connect_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(4),
             retry: RetryPolicy::default(),
             max_string_bytes: 64 << 20,
         }
@@ -94,7 +101,10 @@ impl Driver {
         let clients = deployment
             .functions
             .iter()
-            .map(|function| FunctionClient::new(function, shared.clone(), &options).map(Arc::new))
+            .map(|function| {
+                let supervisor = deployment.local.clone();
+                FunctionClient::new(function, shared.clone(), supervisor, &options).map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { inner: Arc::new(Inner { deployment, plan, clients, shared, options }) })
     }
@@ -195,16 +205,19 @@ async fn wait_until_ready(
     deadline: Duration,
 ) -> Result<Duration, DriverError> {
     const PAUSE: Duration = Duration::from_millis(25);
-    let mut reason = "it was not asked".to_owned();
+    let mut last = Failure { reason: "it was not asked".to_owned(), retry: Retry::Later, hint: None };
     loop {
         let left = deadline.saturating_sub(started.elapsed());
-        if left.is_zero() {
-            return Err(DriverError::NotReady { slice: client.slice.clone(), deadline, reason });
+        if left.is_zero() || last.retry == Retry::Never {
+            let (slice, after) = (client.slice.clone(), started.elapsed());
+            return Err(DriverError::NotReady { slice, after, reason: last.reason, hint: last.hint });
         }
         match client.ready(left).await {
             Ok(()) => return Ok(started.elapsed()),
-            Err(why) => reason = why,
+            Err(failure) => last = failure,
         }
-        tokio::time::sleep(PAUSE.min(left)).await;
+        if last.retry != Retry::Never {
+            tokio::time::sleep(PAUSE.min(left)).await;
+        }
     }
 }

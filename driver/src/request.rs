@@ -138,6 +138,7 @@ fn explain(inner: &Inner, why: GiveUp) -> DriverError {
             slice: slice_of(inner, function).to_owned(),
             attempts,
             reason: failure.reason,
+            hint: failure.hint,
         },
         GiveUp::Deadline { waiting } => {
             let waiting: Vec<String> = waiting

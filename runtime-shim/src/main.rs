@@ -1,7 +1,8 @@
 //! The process in each function.
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use std::process::ExitCode;
+use tranche_serving::watchdog_defaults;
 use tranche_shim::{ShimOptions, built_in, run};
 
 /// Runs one slice of a bundle behind HTTP.
@@ -13,5 +14,15 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    run(Arguments::parse().shim, built_in()).into()
+    // A variable that is not UTF-8 is none of of-watchdog's.
+    let arguments = watchdog_defaults(Arguments::command(), |name| std::env::var(name).ok())
+        .map_err(|error| {
+            Arguments::command()
+                .error(clap::error::ErrorKind::InvalidValue, format!("{error}; {}", error.hint()))
+        })
+        .and_then(|command| Arguments::from_arg_matches(&command.try_get_matches()?));
+    match arguments {
+        Ok(arguments) => run(arguments.shim, built_in()).into(),
+        Err(error) => error.exit(),
+    }
 }

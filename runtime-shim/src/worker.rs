@@ -10,9 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{error, info, warn};
 use tranche_engine::{EngineError, LoadOptions, OutputBuffer, Session};
 use tranche_schema::{ByteCount, Channel, FunctionMetrics, Tensor};
+use tranche_serving::{Phase, Refusal};
 use tranche_transport::{CodedTensor, Frame, FrameError, Placement, RequestHeader, SharedFolder};
 
-use crate::answer::Refusal;
+use crate::answer::{bad_frame, bad_input};
 use crate::function::{Function, State};
 use crate::slice::{LoadFailure, Slice};
 use crate::{EngineOpener, metrics};
@@ -20,6 +21,8 @@ use crate::{EngineOpener, metrics};
 /// A request whose frame fits the slice.
 pub(crate) struct Job {
     pub(crate) frame: Frame,
+    /// What the caller calls it.
+    pub(crate) call_id: Option<String>,
     /// When its last byte had come.
     pub(crate) received: Instant,
     pub(crate) deadline: Instant,
@@ -70,7 +73,7 @@ pub(crate) fn work(
         if job.reply.is_closed() {
             continue; // The caller has gone, or was told that its time is over.
         }
-        let Job { frame, received, deadline, reply, permit } = job;
+        let Job { frame, call_id, received, deadline, reply, permit } = job;
         if Instant::now() >= deadline {
             let refusal = Refusal::deadline("the deadline passed while the request waited");
             let _ = reply.send(Outcome { result: Err(refusal), metrics: None });
@@ -80,6 +83,7 @@ pub(crate) fn work(
             request_id: frame.header.request_id_hex(),
             slice: slice.manifest.name.clone(),
             attempt: frame.header.attempt,
+            call_id,
             wait_ms: received.elapsed().into(),
             input_bytes: ByteCount(frame.raw_bytes()),
             input_coded_bytes: ByteCount(frame.coded_bytes()),
@@ -119,7 +123,7 @@ pub(crate) fn work(
         if poisoned {
             function.poisoned.store(true, Ordering::Relaxed);
             fail(function, panicked(slice, "running"));
-            function.draining.send_replace(true);
+            function.phase.send_replace(Phase::Draining);
             return;
         }
     }
@@ -156,8 +160,8 @@ fn run(
     for input in &slice.manifest.inputs {
         let coded = frame
             .tensor(&input.name)
-            .ok_or_else(|| Refusal::bad_input(format!("input `{}` is missing", input.name)))?;
-        inputs.push(coded.decode(&slice.tensor_limits, shared)?);
+            .ok_or_else(|| bad_input(format!("input `{}` is missing", input.name)))?;
+        inputs.push(coded.decode(&slice.tensor_limits, shared).map_err(|error| bad_frame(&error))?);
     }
     let header = RequestHeader { slice: slice.manifest.name.clone(), deadline: None, ..frame.header };
     drop(frame.tensors);
