@@ -11,6 +11,7 @@ mod error;
 mod plan;
 mod refusal;
 mod request;
+mod trace;
 mod walk;
 
 pub use bill::{BillTable, median, table};
@@ -60,9 +61,20 @@ impl Default for Options {
     }
 }
 
+/// What a caller says of one request beside its inputs.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Time for it, where that is less than [`Options::deadline`].
+    pub deadline: Option<Duration>,
+    /// The W3C `traceparent` it came with; the functions' spans join that trace.
+    pub traceparent: Option<String>,
+}
+
 /// What a request gives.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// The request, as in the functions' metrics: 32 hexadecimal digits.
+    pub request_id: String,
     /// The outputs of the model, in its order.
     pub outputs: Vec<(String, Tensor)>,
     /// What it cost.
@@ -122,9 +134,21 @@ impl Driver {
     /// When the inputs are not those of the model, a function fails for good or
     /// too often, or the deadline passes.
     pub async fn invoke(&self, inputs: Vec<(String, Tensor)>) -> Result<Answer, DriverError> {
+        self.invoke_as(inputs, &Call::default()).await
+    }
+
+    /// [`Driver::invoke`] with a deadline and a trace of the caller's.
+    ///
+    /// # Errors
+    /// As [`Driver::invoke`].
+    pub async fn invoke_as(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        call: &Call,
+    ) -> Result<Answer, DriverError> {
         let started = Instant::now();
         let inputs = self.encode_inputs(inputs)?;
-        request::run(&self.inner, inputs, started).await
+        request::run(&self.inner, inputs, call, started).await
     }
 
     /// Asks every function at once whether it is ready, until all are; gives the
