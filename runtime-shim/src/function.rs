@@ -8,6 +8,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tranche_serving::Phase;
 
 use crate::ShimOptions;
+use crate::onward::Onward;
 use crate::slice::{LoadFailure, Slice};
 use crate::worker::Job;
 
@@ -35,6 +36,7 @@ pub(crate) struct Function {
     /// The engine panicked: what is left of the session is not to be trusted.
     pub(crate) poisoned: AtomicBool,
     pub(crate) answered: AtomicU64,
+    pub(crate) onward: Onward,
 }
 
 impl Function {

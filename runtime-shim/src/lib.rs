@@ -8,6 +8,7 @@ mod answer;
 mod error;
 mod function;
 mod metrics;
+mod onward;
 mod options;
 mod server;
 mod slice;

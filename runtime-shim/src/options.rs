@@ -34,6 +34,9 @@ pub struct ShimOptions {
     /// Folder of mapped files shared with the other functions of this host
     #[arg(long, env = "TRANCHE_SHARED_FOLDER", value_name = "PATH")]
     pub shared_folder: Option<PathBuf>,
+    /// Base URLs that tensors may be handed on to, where a request asks for it
+    #[arg(long, env = "TRANCHE_CONTINUE_TO", value_name = "URL", value_delimiter = ',')]
+    pub continue_to: Vec<String>,
     /// Longest time to load the slice
     #[arg(long = "load-deadline-ms", env = "TRANCHE_LOAD_DEADLINE_MS", value_name = "MS",
           default_value = "300000", value_parser = milliseconds)]
@@ -58,6 +61,7 @@ impl ShimOptions {
             optimise: true,
             prepack: true,
             shared_folder: None,
+            continue_to: Vec::new(),
             load_deadline: Duration::from_secs(300),
             request_deadline: Duration::from_secs(300),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 use tranche_schema::exit_code;
 use tranche_serving::{
     Answer, Listener, Phase, Refusal, ServingError, accept, becomes, echo, json_response, read_body, refuse,
@@ -18,6 +18,7 @@ use tranche_transport::{CALL_ID_HEADER, Frame, HEALTH_PATH, INVOKE_PATH, READY_P
 
 use crate::answer::{bad_frame, frame_response, with_metrics};
 use crate::function::{Function, State};
+use crate::onward::{Continuation, Onward, Way};
 use crate::slice::{LoadFailure, Slice};
 use crate::worker::{Job, Outcome, work};
 use crate::{EngineOpener, Listen, ShimError, ShimOptions};
@@ -65,6 +66,7 @@ pub async fn serve(
         move |request| answer(Arc::clone(&function), request)
     };
     accept(listener, &function.options.server, &function.phase, service, stop).await;
+    finish_onward(&function).await;
     Ok(if function.poisoned.load(Ordering::Relaxed) {
         exit_code::BUG
     } else if matches!(*function.state.borrow(), State::Failed(_)) {
@@ -72,6 +74,15 @@ pub async fn serve(
     } else {
         exit_code::OK
     })
+}
+
+/// Requests that go on by themselves have no connection that draining waits for.
+async fn finish_onward(function: &Function) {
+    let all = u32::try_from(function.options.server.max_in_flight).unwrap_or(u32::MAX);
+    let finished = function.in_flight.acquire_many(all);
+    if tokio::time::timeout(function.options.server.drain_deadline, finished).await.is_err() {
+        warn!("stopped with requests unanswered or not handed on");
+    }
 }
 
 /// Reads the manifest and starts the worker, which loads the slice.
@@ -98,6 +109,7 @@ fn start(
         phase: watch::channel(Phase::Serving).0,
         poisoned: AtomicBool::new(false),
         answered: AtomicU64::new(0),
+        onward: Onward::new(),
     });
     if let Ok(slice) = function.slice.clone() {
         let worker = Arc::clone(&function);
@@ -149,10 +161,20 @@ async fn route(
         }
         INVOKE_PATH if request.method() == Method::POST => {
             let call_id = call_id.and_then(|id| Some(id.to_str().ok()?.to_owned()));
-            let Outcome { result, metrics } = invoke(function, request, call_id).await;
-            return match result {
-                Ok(output) => frame_response(output.chunks, metrics.as_ref()),
-                Err(refusal) => with_metrics(refusal.into_response(), metrics.as_ref()),
+            return match admit(function, request, call_id).await {
+                Ok(Admitted::GoesOn) => {
+                    json_response(StatusCode::ACCEPTED, &serde_json::json!({ "state": "accepted" }))
+                }
+                Ok(Admitted::Done(Outcome { result: Ok(output), metrics })) => {
+                    frame_response(output.chunks, metrics.as_ref())
+                }
+                Ok(Admitted::Done(Outcome { result: Err(refusal), metrics })) => {
+                    with_metrics(refusal.into_response(), metrics.as_ref())
+                }
+                Err(refusal) => {
+                    debug!(code = refusal.code, "{}", refusal.message);
+                    refusal.into_response()
+                }
             };
         }
         HEALTH_PATH | READY_PATH => Some("GET"),
@@ -181,18 +203,12 @@ fn readiness(function: &Function) -> StatusCode {
     }
 }
 
-async fn invoke(
-    function: &Arc<Function>,
-    request: Request<Incoming>,
-    call_id: Option<String>,
-) -> Outcome {
-    match admit(function, request, call_id).await {
-        Ok(outcome) => outcome,
-        Err(refusal) => {
-            debug!(code = refusal.code, "{}", refusal.message);
-            Outcome { result: Err(refusal), metrics: None }
-        }
-    }
+/// A request that was not refused.
+enum Admitted {
+    /// It is answered with this.
+    Done(Outcome),
+    /// It goes on by itself; its caller is told so.
+    GoesOn,
 }
 
 /// From a request's head to its outcome. What can be refused by the head alone is, before
@@ -201,10 +217,14 @@ async fn admit(
     function: &Arc<Function>,
     request: Request<Incoming>,
     call_id: Option<String>,
-) -> Result<Outcome, Refusal> {
+) -> Result<Admitted, Refusal> {
     let (options, server) = (&function.options, &function.options.server);
     let arrived = Instant::now();
     let declared = request.body().size_hint().exact();
+    let (way, wrong_way) = match Way::read(request.headers(), &options.continue_to) {
+        Ok(way) => (way, None),
+        Err(refusal) => (None, Some(refusal)),
+    };
     let turned_away = if function.is_draining() {
         Some(Refusal::draining())
     } else if let State::Failed(failure) = &*function.state.borrow() {
@@ -212,7 +232,7 @@ async fn admit(
     } else if declared.is_some_and(|bytes| bytes > server.max_body_bytes) {
         Some(too_large(declared, server.max_body_bytes))
     } else {
-        None
+        wrong_way
     };
     if let Some(refusal) = turned_away {
         return Err(refuse(request, server.max_body_bytes, refusal).await);
@@ -222,7 +242,7 @@ async fn admit(
         Err(failure) => return Err(load_failed(failure)),
     };
     let permit = match Arc::clone(&function.in_flight).try_acquire_owned() {
-        Ok(permit) => permit,
+        Ok(permit) => Arc::new(permit),
         Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
             let refusal = Refusal::busy(server.max_in_flight);
             return Err(refuse(request, server.max_body_bytes, refusal).await);
@@ -231,26 +251,58 @@ async fn admit(
     let whole = after(arrived, server.bounded(options.request_deadline));
     let bytes = read_body(request.into_body(), server, whole.into(), Frame::announced_bytes).await?;
     let received = Instant::now();
-    let frame = Frame::parse(bytes, &slice.frame_limits).map_err(|error| bad_frame(&error))?;
+    let mut frame = Frame::parse(bytes, &slice.frame_limits).map_err(|error| bad_frame(&error))?;
+    let reads = |name: &str| slice.manifest.inputs.iter().any(|input| input.name == name);
+    let carried = way.as_ref().map(|way| way.split(&mut frame, reads)).unwrap_or_default();
     slice.check(&frame)?;
     let deadline = after(arrived, server.bounded(frame.header.deadline.unwrap_or(options.request_deadline)));
     let (reply, outcome) = oneshot::channel();
+    let continuation = way.map(|way| {
+        let header = frame.header.clone();
+        (Continuation { way, carried, header, deadline }, Arc::clone(&permit))
+    });
     // Queued at once, loaded or not, so that requests run in the order in which they came.
-    let job = Job { frame, call_id, received, deadline, reply, permit };
-    if function.jobs.send(job).is_ok() {
-        let failed = becomes(&function.state, |state| matches!(state, State::Failed(_)));
-        tokio::select! {
-            biased;
-            Ok(outcome) = outcome => return Ok(outcome),
-            () = tokio::time::sleep_until(deadline.into()) => {
-                return Err(Refusal::deadline("the deadline passed before the answer was ready"));
-            }
-            () = failed => {}
-        }
+    let job = Job { frame, call_id, received, deadline, reply, permit, inline: continuation.is_some() };
+    if function.jobs.send(job).is_err() {
+        return Err(gone(function));
     }
+    let Some((continuation, permit)) = continuation else {
+        return wait(function, outcome, deadline).await.map(Admitted::Done);
+    };
+    let function = Arc::clone(function);
+    tokio::spawn(async move {
+        let (result, metrics) = match wait(&function, outcome, deadline).await {
+            Ok(Outcome { result, metrics }) => (result, metrics),
+            Err(refusal) => (Err(refusal), None),
+        };
+        function.onward.finish(continuation, result, metrics).await;
+        drop(permit);
+    });
+    Ok(Admitted::GoesOn)
+}
+
+/// Waits for what the worker says of a job, until its deadline.
+async fn wait(
+    function: &Function,
+    outcome: oneshot::Receiver<Outcome>,
+    deadline: Instant,
+) -> Result<Outcome, Refusal> {
+    let failed = becomes(&function.state, |state| matches!(state, State::Failed(_)));
+    tokio::select! {
+        biased;
+        Ok(outcome) = outcome => Ok(outcome),
+        () = tokio::time::sleep_until(deadline.into()) => {
+            Err(Refusal::deadline("the deadline passed before the answer was ready"))
+        }
+        () = failed => Err(gone(function)),
+    }
+}
+
+/// Why there is no worker any more.
+fn gone(function: &Function) -> Refusal {
     match &*function.state.borrow() {
-        State::Failed(failure) => Err(load_failed(failure)),
-        State::Loading | State::Ready => Err(Refusal::draining()),
+        State::Failed(failure) => load_failed(failure),
+        State::Loading | State::Ready => Refusal::draining(),
     }
 }
 

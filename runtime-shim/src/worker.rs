@@ -28,7 +28,9 @@ pub(crate) struct Job {
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Outcome>,
     /// Held until the worker is done with it, whether or not the caller still waits.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Arc<OwnedSemaphorePermit>,
+    /// Its outputs go on over the network: no mapped files.
+    pub(crate) inline: bool,
 }
 
 /// The answer's bytes or why there are none, and what it took.
@@ -40,6 +42,8 @@ pub(crate) struct Outcome {
 /// An answer's frame.
 pub(crate) struct Output {
     pub(crate) chunks: Vec<Bytes>,
+    /// The tensors in it.
+    pub(crate) tensors: Vec<CodedTensor>,
     /// Shared files it names.
     leases: Vec<String>,
 }
@@ -73,7 +77,7 @@ pub(crate) fn work(
         if job.reply.is_closed() {
             continue; // The caller has gone, or was told that its time is over.
         }
-        let Job { frame, call_id, received, deadline, reply, permit } = job;
+        let Job { frame, call_id, received, deadline, reply, permit, inline } = job;
         if Instant::now() >= deadline {
             let refusal = Refusal::deadline("the deadline passed while the request waited");
             let _ = reply.send(Outcome { result: Err(refusal), metrics: None });
@@ -90,7 +94,10 @@ pub(crate) fn work(
             cold,
             ..FunctionMetrics::default()
         };
-        let run = AssertUnwindSafe(|| run(session.as_mut(), slice, shared, frame, &mut measured));
+        let run = AssertUnwindSafe(|| {
+            let folders = Folders { inputs: shared, outputs: shared.filter(|_| !inline) };
+            run(session.as_mut(), slice, folders, frame, &mut measured)
+        });
         let result = catch_unwind(run);
         measured.peak_memory_bytes = metrics::peak_memory();
         measured.billed_ms = received.elapsed().into();
@@ -148,10 +155,17 @@ fn load(function: &Function, slice: &Slice, opener: EngineOpener) -> Result<Box<
     )
 }
 
+/// Where mapped files of inputs lie, and those of outputs go.
+#[derive(Clone, Copy)]
+struct Folders<'a> {
+    inputs: Option<&'a SharedFolder>,
+    outputs: Option<&'a SharedFolder>,
+}
+
 fn run(
     session: &mut dyn Session,
     slice: &Slice,
-    shared: Option<&SharedFolder>,
+    folders: Folders<'_>,
     frame: Frame,
     measured: &mut FunctionMetrics,
 ) -> Result<Output, Refusal> {
@@ -161,7 +175,7 @@ fn run(
         let coded = frame
             .tensor(&input.name)
             .ok_or_else(|| bad_input(format!("input `{}` is missing", input.name)))?;
-        inputs.push(coded.decode(&slice.tensor_limits, shared).map_err(|error| bad_frame(&error))?);
+        inputs.push(coded.decode(&slice.tensor_limits, folders.inputs).map_err(|error| bad_frame(&error))?);
     }
     let header = RequestHeader { slice: slice.manifest.name.clone(), deadline: None, ..frame.header };
     drop(frame.tensors);
@@ -198,7 +212,7 @@ fn run(
                 "profile the model again with the shapes it is to run with",
             ));
         }
-        let placement = match (route.channel, shared) {
+        let placement = match (route.channel, folders.outputs) {
             (Channel::MappedFile, Some(folder)) => Placement::Shared(folder),
             (Channel::MappedFile, None) | (Channel::Inline, _) => Placement::Inline,
         };
@@ -218,7 +232,7 @@ fn run(
     let chunks = answer.to_chunks().map_err(unencodable)?;
     let leases = answer.leases().map(|lease| lease.name.clone()).collect();
     measured.encode_ms = started.elapsed().into();
-    Ok(Output { chunks, leases })
+    Ok(Output { chunks, tensors: answer.tensors, leases })
 }
 
 fn engine_failed(message: String, hint: &str) -> Refusal {

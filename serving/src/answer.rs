@@ -14,7 +14,15 @@ use std::task::{Context, Poll};
 
 /// A body of pieces that are sent as they lie, with their length known beforehand.
 #[derive(Debug, Default)]
-struct Chunks(VecDeque<Bytes>);
+pub struct Chunks(VecDeque<Bytes>);
+
+impl Chunks {
+    /// A body of these pieces.
+    #[must_use]
+    pub fn new(pieces: Vec<Bytes>) -> Self {
+        Self(pieces.into())
+    }
+}
 
 impl Body for Chunks {
     type Data = Bytes;
@@ -149,7 +157,7 @@ pub fn json_response(status: StatusCode, value: &serde_json::Value) -> Answer {
 /// An answer of these bytes, with its length told.
 #[must_use]
 pub fn respond(status: StatusCode, content_type: &'static str, chunks: Vec<Bytes>) -> Answer {
-    let mut response = Response::new(Chunks(chunks.into()).boxed());
+    let mut response = Response::new(Chunks::new(chunks).boxed());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -14,7 +14,7 @@ mod options;
 mod watchdog;
 
 pub use accept::{Phase, accept, becomes};
-pub use answer::{Answer, Refusal, echo, json_response, respond};
+pub use answer::{Answer, Chunks, Refusal, echo, json_response, respond};
 pub use body::{discard, read_body, refuse, too_large};
 pub use error::ServingError;
 pub use init::run;

@@ -10,6 +10,10 @@ pub const METRICS_HEADER: &str = "tranche-metrics";
 pub const CALL_ID_HEADER: &str = "x-call-id";
 /// of-watchdog's header for the time that a call may take, as a Go duration.
 pub const TIMEOUT_HEADER: &str = "x-timeout";
+/// Request header that holds an `Itinerary` as JSON: the function hands its outputs on by itself.
+pub const ITINERARY_HEADER: &str = "tranche-itinerary";
+/// Request header that holds the `FunctionMetrics` of the slices before, as a JSON list.
+pub const TRAIL_HEADER: &str = "tranche-trail";
 /// Answers 200 from the moment the function listens.
 pub const HEALTH_PATH: &str = "/_/health";
 /// Answers 200 once the slice is loaded.
