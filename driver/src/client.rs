@@ -11,10 +11,12 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tranche_schema::{DeployedFunction, ElementType, FunctionMetrics, LocalSupervisor, TensorSpec};
+use tranche_schema::{
+    DeployedFunction, ElementType, FunctionMetrics, Itinerary, LocalSupervisor, TensorSpec, to_ascii_json,
+};
 use tranche_transport::{
-    CALL_ID_HEADER, CONTENT_TYPE, CodedTensor, Frame, FrameLimits, INVOKE_PATH, Payload, READY_PATH,
-    RequestHeader, SharedFolder, TIMEOUT_HEADER, aligned_buffer, call_id,
+    CALL_ID_HEADER, CONTENT_TYPE, CodedTensor, Frame, FrameLimits, INVOKE_PATH, ITINERARY_HEADER, Payload,
+    READY_PATH, RequestHeader, SharedFolder, TIMEOUT_HEADER, aligned_buffer, call_id,
 };
 
 /// Response header that carries [`FunctionMetrics`] as JSON.
@@ -120,23 +122,8 @@ impl FunctionClient {
     ) -> Result<Reply, Failure> {
         let request_id = header.request_id;
         let expected_id = header.request_id_hex();
-        let call = call_id(&expected_id, &self.slice, header.attempt);
-        let tensors = inputs.iter().map(|input| input.tensor().clone()).collect();
-        let chunks = Frame { header, tensors }
-            .to_chunks()
-            .map_err(|error| final_failure(format!("cannot write the request: {error}")))?;
         let started = Instant::now();
-        let response = self
-            .http
-            .post(format!("{}{INVOKE_PATH}", self.endpoint.base))
-            .header("content-type", CONTENT_TYPE)
-            .header(CALL_ID_HEADER, call)
-            .header(TIMEOUT_HEADER, format!("{}ms", left.as_millis().max(1)))
-            .timeout(left)
-            .body(reqwest::Body::wrap(Chunks::new(chunks)))
-            .send()
-            .await
-            .map_err(|error| self.transport_failure(&error, left))?;
+        let response = self.send(header, inputs, None, left).await?;
         if response.status() != 200 {
             return Err(refusal(response).await);
         }
@@ -166,6 +153,55 @@ impl FunctionClient {
             return Err(final_failure(format!("it bills {} ms", metrics.billed_ms.0)));
         }
         Ok(Reply { outputs: self.in_order(tensors)?, metrics, elapsed })
+    }
+
+    /// Sends the inputs to go on by themselves; the function answers 202 once it has them.
+    pub(crate) async fn hand_over(
+        &self,
+        header: RequestHeader,
+        inputs: &[Passing],
+        itinerary: &Itinerary,
+        left: Duration,
+    ) -> Result<(), Failure> {
+        let itinerary = to_ascii_json(itinerary)
+            .map_err(|error| final_failure(format!("cannot write the itinerary: {error}")))?;
+        let response = self.send(header, inputs, Some(itinerary), left).await?;
+        match response.status().as_u16() {
+            202 => Ok(()),
+            200 => Err(final_failure("it answered itself instead of handing on".to_owned())),
+            _ => Err(refusal(response).await),
+        }
+    }
+
+    async fn send(
+        &self,
+        header: RequestHeader,
+        inputs: &[Passing],
+        itinerary: Option<String>,
+        left: Duration,
+    ) -> Result<reqwest::Response, Failure> {
+        let call = call_id(&header.request_id_hex(), &self.slice, header.attempt);
+        let tensors = inputs.iter().map(|input| input.tensor().clone()).collect();
+        let chunks = Frame { header, tensors }
+            .to_chunks()
+            .map_err(|error| final_failure(format!("cannot write the request: {error}")))?;
+        let mut request = self
+            .http
+            .post(format!("{}{INVOKE_PATH}", self.endpoint.base))
+            .header("content-type", CONTENT_TYPE)
+            .header(CALL_ID_HEADER, call)
+            .header(TIMEOUT_HEADER, format!("{}ms", left.as_millis().max(1)))
+            .timeout(left)
+            .body(reqwest::Body::wrap(Chunks::new(chunks)));
+        if let Some(itinerary) = itinerary {
+            request = request.header(ITINERARY_HEADER, itinerary);
+        }
+        request.send().await.map_err(|error| self.transport_failure(&error, left))
+    }
+
+    /// Base URL of the function; `None` for one on a Unix socket.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.endpoint.socket.is_none().then_some(self.endpoint.base.as_str())
     }
 
     /// Whether the function says that it is loaded.
@@ -223,7 +259,8 @@ impl FunctionClient {
         if let Some(length) = announced.filter(|&length| length > limit) {
             return Err(too_large(length));
         }
-        let mut body = aligned_buffer(usize::try_from(announced.unwrap_or(0)).unwrap_or(0));
+        // Gateways may pass answers on without their length: room is reserved, not touched.
+        let mut body = aligned_buffer(usize::try_from(announced.unwrap_or(limit)).unwrap_or(0));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transport_failure(&error, left))? {
             if body.len() as u64 + chunk.len() as u64 > limit {
                 return Err(too_large(body.len() as u64 + chunk.len() as u64));
@@ -259,7 +296,7 @@ impl FunctionClient {
 }
 
 /// Most that an answer with these tensors can take: coding never makes bytes more.
-fn answer_limits(outputs: &[TensorSpec], max_string_bytes: u64) -> FrameLimits {
+pub(crate) fn answer_limits(outputs: &[TensorSpec], max_string_bytes: u64) -> FrameLimits {
     let bytes = |spec: &TensorSpec| match spec.element_type {
         ElementType::String => max_string_bytes,
         _ => spec.bytes().0,

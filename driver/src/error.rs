@@ -1,3 +1,5 @@
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tranche_schema::exit_code;
@@ -49,6 +51,20 @@ pub enum DriverError {
         slice: String,
         /// Why.
         reason: String,
+    },
+    /// Answers that functions post cannot be listened for.
+    #[error("cannot listen for answers on {address}: {source}")]
+    Callback {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A request cannot go on by itself to a function without a URL.
+    #[error("function `{slice}` has no URL that other functions could hand tensors on to")]
+    NoUrl {
+        /// The function.
+        slice: String,
     },
     /// The folder that functions share cannot be opened.
     #[error("cannot open the folder of shared tensors {}: {source}", path.display())]
@@ -131,6 +147,8 @@ impl DriverError {
                 "give each input once as `--input name=file.npy`, or all as .npz, .safetensors or .json"
             }
             Self::Client { .. } => "check the addresses in deployment.json, or deploy the bundle again",
+            Self::Callback { .. } => "choose an address of this machine that is free",
+            Self::NoUrl { .. } => "leave continuation passing out: local functions share mapped files",
             Self::SharedFolder { .. } => {
                 "invoke a local deployment on the machine and as the user that deployed it; `tranche status` shows whether it runs"
             }
@@ -155,8 +173,10 @@ impl DriverError {
             | Self::MissingInput { .. }
             | Self::RepeatedInput { .. }
             | Self::WrongInput { .. }
-            | Self::Client { .. } => exit_code::USAGE,
+            | Self::Client { .. }
+            | Self::NoUrl { .. } => exit_code::USAGE,
             Self::SharedFolder { .. }
+            | Self::Callback { .. }
             | Self::Send { .. }
             | Self::Receive { .. }
             | Self::Function { .. }

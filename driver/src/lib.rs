@@ -1,13 +1,16 @@
 //! The walk of a request through the slices.
 //!
 //! [`Walk`] is a state machine without input or output; [`Driver`] runs it over
-//! HTTP. A function never waits for another: the driver carries the tensors.
+//! HTTP. A function never waits for another: the driver carries the tensors, or
+//! they go on by themselves and end at a [`Callback`].
 
 mod bill;
+mod callback;
 mod chunks;
 mod client;
 mod endpoint;
 mod error;
+mod onward;
 mod plan;
 mod refusal;
 mod request;
@@ -15,6 +18,7 @@ mod trace;
 mod walk;
 
 pub use bill::{BillTable, median, table};
+pub use callback::Callback;
 pub use client::METRICS_HEADER;
 pub use error::DriverError;
 pub use plan::{FunctionIndex, PlannedFunction, PlannedTensor, RetryPolicy, TensorIndex, WalkPlan};
@@ -149,6 +153,25 @@ impl Driver {
         let started = Instant::now();
         let inputs = self.encode_inputs(inputs)?;
         request::run(&self.inner, inputs, call, started).await
+    }
+
+    /// Sends one request that goes from function to function by itself and ends at `callback`, so
+    /// that no function waits for another and tensors between them do not pass here. Functions run
+    /// one after the other, in the deployment's order, and must be allowed to call each other and
+    /// the callback. A function that dies after it took the request loses it: with
+    /// [`Options::attempt_timeout`], the request is then sent again from the start.
+    ///
+    /// # Errors
+    /// As [`Driver::invoke`], and when a function has no URL.
+    pub async fn invoke_onward(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        call: &Call,
+        callback: &Callback,
+    ) -> Result<Answer, DriverError> {
+        let started = Instant::now();
+        let inputs = self.encode_inputs(inputs)?;
+        onward::run(&self.inner, inputs, call, callback, started).await
     }
 
     /// Asks every function at once whether it is ready, until all are; gives the

@@ -15,17 +15,17 @@ use tranche_transport::{FrameLimits, RequestHeader};
 type Called = (FunctionIndex, Result<Reply, Failure>);
 
 /// Whose request it is, and how long it may take.
-struct Identity {
-    request_id: [u8; 16],
+pub(crate) struct Identity {
+    pub(crate) request_id: [u8; 16],
     /// Half of the span ids; the function and the try make the other half.
-    span_seed: u64,
+    pub(crate) span_seed: u64,
     trace: Trace,
-    deadline: Duration,
+    pub(crate) deadline: Duration,
 }
 
 impl Identity {
     /// 128 and 64 bits from the operating system's generator.
-    fn of(call: &Call, longest: Duration) -> Self {
+    pub(crate) fn of(call: &Call, longest: Duration) -> Self {
         let request_id = rand::random();
         let trace = call.traceparent.as_deref().and_then(Trace::read);
         Self {
@@ -37,7 +37,7 @@ impl Identity {
     }
 
     /// Every call is a span of its own.
-    fn traceparent(&self, function: FunctionIndex, attempt: u32) -> String {
+    pub(crate) fn traceparent(&self, function: FunctionIndex, attempt: u32) -> String {
         // An all-zero span id is invalid.
         let span = mix(self.span_seed ^ ((function as u64) << 32) ^ u64::from(attempt)).max(1);
         format!("00-{}-{span:016x}-{}", self.trace.id, self.trace.flags)
@@ -117,7 +117,7 @@ fn spawn(
     calls.spawn(async move { (function, client.call(header, &inputs, left).await) });
 }
 
-fn decode(
+pub(crate) fn decode(
     inner: &Inner,
     outputs: Vec<Passing>,
 ) -> Result<Vec<(String, tranche_schema::Tensor)>, DriverError> {
@@ -143,7 +143,7 @@ fn slice_of(inner: &Inner, function: FunctionIndex) -> &str {
     inner.clients.get(function).map_or("?", |client| client.slice.as_str())
 }
 
-fn explain(inner: &Inner, why: GiveUp, deadline: Duration) -> DriverError {
+pub(crate) fn explain(inner: &Inner, why: GiveUp, deadline: Duration) -> DriverError {
     match why {
         GiveUp::Failed { function, attempts, failure } => DriverError::Function {
             slice: slice_of(inner, function).to_owned(),

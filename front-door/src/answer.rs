@@ -37,6 +37,8 @@ pub(crate) fn refusal(failure: &DriverError) -> Refusal {
         }
         DriverError::Deployment { .. }
         | DriverError::Client { .. }
+        | DriverError::Callback { .. }
+        | DriverError::NoUrl { .. }
         | DriverError::SharedFolder { .. }
         | DriverError::Send { .. }
         | DriverError::Task { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "front-door-failed"),

@@ -59,8 +59,9 @@ impl Way {
             Some(text) => serde_json::from_slice(text.as_bytes()).map_err(|error| wrong(TRAIL_HEADER, error))?,
             None => Vec::new(),
         };
-        let urls = itinerary.stops.iter().map(|stop| &stop.url).chain([&itinerary.answer.url]);
-        match urls.into_iter().find(|url| !may_call(url, bases)) {
+        let urls = itinerary.stops.iter().map(|stop| &stop.url);
+        let forbidden = urls.chain([&itinerary.answer.url]).find(|url| !may_call(url, bases)).cloned();
+        match forbidden {
             Some(url) => Err(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "no-continuation",
@@ -80,12 +81,22 @@ impl Way {
     }
 }
 
-/// Only plain http below a base that the function was given.
+/// Only plain http below a base that the function was given. A base that is a host without a port
+/// stands for all its ports: a driver's callback has another one each time.
 fn may_call(url: &str, bases: &[String]) -> bool {
     let plain = url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.query().is_none());
-    let below = |base: &str| url.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |base: &str| {
+        let Some(rest) = url.strip_prefix(base) else { return false };
+        let port = rest.strip_prefix(':').filter(|_| base.strip_prefix("http://").is_some_and(is_host));
+        let rest = port.map_or(rest, |port| port.trim_start_matches(|letter: char| letter.is_ascii_digit()));
+        rest.is_empty() || rest.starts_with('/')
+    };
     let climbs = url.split('/').any(|part| matches!(part, "." | "..") || part.contains('%'));
     plain && !climbs && bases.iter().any(|base| below(base.trim_end_matches('/')))
+}
+
+fn is_host(authority: &str) -> bool {
+    !authority.contains([':', '/', '@'])
 }
 
 fn bad_itinerary(message: String) -> Refusal {
@@ -276,16 +287,21 @@ mod tests {
 
     #[test]
     fn only_what_was_allowed_is_called() {
-        let bases = ["http://gateway:8080/".to_owned(), "http://127.0.0.1:9000/answers".to_owned()];
+        let bases = ["http://gateway:8080/", "http://127.0.0.1:9000/answers", "http://driver"];
+        let bases = bases.map(str::to_owned);
         for url in [
             "http://gateway:8080",
             "http://gateway:8080/function/a",
             "http://127.0.0.1:9000/answers/07ab",
+            "http://driver:40123/07ab",
+            "http://driver/07ab",
         ] {
             assert!(may_call(url, &bases), "{url}");
         }
         for url in [
             "http://gateway:80801/function/a",
+            "http://driver:80@elsewhere/",
+            "http://driver.elsewhere/",
             "http://gateway:8080@elsewhere/",
             "http://gateway:8080/function/../system",
             "http://gateway:8080/function/%2e%2e/system",

@@ -304,6 +304,21 @@ async fn draining_ends_at_its_deadline() {
     running.abort();
 }
 
+/// The platform's bound holds whatever a frame asks for.
+#[tokio::test]
+async fn no_request_takes_longer_than_exec_timeout() {
+    let server = {
+        let setup = holding().options(|options| options.server.exec_timeout = Some(Duration::from_millis(100)));
+        setup.start().await
+    };
+    let mut patient = frame(&[1.0; 4]);
+    patient.header.deadline = Some(Duration::from_secs(60));
+    let response = server.post(patient.to_bytes().unwrap()).await;
+    assert_eq!(response.status(), 504);
+    assert_eq!(json(response).await["code"], "deadline");
+    server.engine.run.open();
+}
+
 #[tokio::test]
 async fn slow_senders_are_cut_off() {
     let server = {
