@@ -66,3 +66,25 @@ pub fn read_deployment(path: &Path, gateway: Option<&str>) -> Result<Deployment,
     }
     Ok(deployment)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        door: FrontDoorOptions,
+    }
+
+    /// The two lists of defaults are one.
+    #[test]
+    fn flags_and_constructor_agree() {
+        let arguments = ["door", "--deployment", "a.json,b.json", "--listen", "127.0.0.1:0"];
+        let parsed = Program::try_parse_from(arguments).unwrap().door;
+        let mut built = FrontDoorOptions::new("127.0.0.1:0".parse().unwrap());
+        built.deployments = vec!["a.json".into(), "b.json".into()];
+        assert_eq!(format!("{parsed:?}"), format!("{built:?}"));
+    }
+}

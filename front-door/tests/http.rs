@@ -9,7 +9,7 @@ use support::common::server::Fault;
 use support::{Door, X, Y, functions, read, values};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tranche_front_door::FrontDoorError;
-use tranche_schema::{Document as _, ElementType, OpenFaasDeployment};
+use tranche_schema::{Address, Deployment, Document as _, ElementType, OpenFaasDeployment};
 
 #[tokio::test]
 async fn json_goes_in_and_comes_out() {
@@ -81,40 +81,36 @@ async fn what_is_no_request_is_refused_with_the_reason() {
 
 #[tokio::test]
 async fn failures_of_functions_are_told_apart() {
-    let engine = Fault::Status(500, r#"{"code": "engine-failed", "message": "tract failed"}"#);
-    let (deployment, _functions) = functions("toy", vec![engine]).await;
-    let door = Door::start(vec![deployment], |_| {}).await;
-    wait_until_ready(&door).await;
+    let (mut deployment, _functions) = functions("toy", vec![]).await;
+    let Address::Http { url } = &mut deployment.functions[1].address else { unreachable!() };
+    *url = url.replace("second", "third");
+    let door = Door::start(vec![deployment.clone()], |_| {}).await;
     let (status, answer) = door.post("/", X).await;
-    assert_eq!((status, &answer["code"]), (200, &json!(null)), "warming up took the fault: {answer}");
+    assert_eq!((status, &answer["code"]), (502, &json!("function-failed")), "{answer}");
+    assert!(answer["message"].as_str().unwrap().contains("function `second` failed at the first try"), "{answer}");
+    assert!(answer["hint"].as_str().unwrap().contains("deploy the bundle again"), "{answer}");
+    assert_eq!(door.get("/_/ready").await.0, 503, "one of its functions is not there");
 
-    let (deployment, functions) = support::functions("toy", vec![]).await;
+    let _silent = silence(&mut deployment).await;
     let door = Door::start(vec![deployment], |_| {}).await;
-    wait_until_ready(&door).await;
-    drop(functions);
     let answer = door.request("/", X).header("x-timeout", "300ms").send().await.unwrap();
     let (status, answer) = read(answer).await;
     assert_eq!((status, &answer["code"]), (504, &json!("deadline")), "{answer}");
     assert!(answer["message"].as_str().unwrap().contains("waiting for `first`"), "{answer}");
 }
 
-async fn wait_until_ready(door: &Door) {
-    for _ in 0..1000 {
-        if door.get("/_/ready").await.0 == 200 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never ready");
+/// Moves the first function to an address where nobody answers: requests wait for their deadline.
+async fn silence(deployment: &mut Deployment) -> tokio::net::TcpListener {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    deployment.functions[0].address = Address::Http { url };
+    silent
 }
 
 #[tokio::test]
 async fn more_requests_than_it_may_hold_are_sent_away() {
     let (mut deployment, _functions) = functions("toy", vec![]).await;
-    // Nobody answers at this address: requests wait for their deadline.
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    deployment.functions[0].address = tranche_schema::Address::Http { url };
+    let _silent = silence(&mut deployment).await;
     let door = Door::start(vec![deployment], |options| options.server.max_in_flight = 1).await;
     let held = door.request("/", X).header("x-timeout", "2s").send();
     let held = tokio::spawn(held);
@@ -210,9 +206,7 @@ async fn several_deployments_are_served_by_name() {
 #[tokio::test]
 async fn told_to_stop_it_answers_what_it_has() {
     let (mut deployment, _functions) = functions("toy", vec![]).await;
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    deployment.functions[0].address = tranche_schema::Address::Http { url };
+    let _silent = silence(&mut deployment).await;
     let mut door = Door::start(vec![deployment], |_| {}).await;
     let held = tokio::spawn(door.request("/", X).header("x-timeout", "1s").send());
     while door.get("/_/health").await.1["in_flight"] != 1 {
@@ -264,20 +258,18 @@ async fn a_gateway_may_have_another_url_from_here() {
         front_door: None,
     });
     let url = "http://127.0.0.1:8080/function/toy-first".to_owned();
-    deployment.functions[0].address = tranche_schema::Address::Http { url };
+    deployment.functions[0].address = Address::Http { url };
     deployment.write(&path).unwrap();
     let read = tranche_front_door::read_deployment(&path, Some("http://10.62.0.1:8080/")).unwrap();
     let url = "http://10.62.0.1:8080/function/toy-first".to_owned();
-    assert_eq!(read.functions[0].address, tranche_schema::Address::Http { url });
+    assert_eq!(read.functions[0].address, Address::Http { url });
     assert_eq!(read.functions[1].address, deployment.functions[1].address, "behind no such gateway");
 }
 
 #[tokio::test]
 async fn callers_that_leave_free_their_place() {
     let (mut deployment, _functions) = functions("toy", vec![]).await;
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", silent.local_addr().unwrap());
-    deployment.functions[0].address = tranche_schema::Address::Http { url };
+    let _silent = silence(&mut deployment).await;
     let door = Door::start(vec![deployment], |_| {}).await;
     let held = tokio::spawn(door.request("/", X).send());
     while door.get("/_/health").await.1["in_flight"] != 1 {

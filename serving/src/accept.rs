@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use crate::patient::Patient;
 use crate::{Answer, Listener, ServerOptions};
 
 /// Longest request head, and the pause after an accept that failed.
@@ -60,6 +61,7 @@ pub async fn accept<S, F>(
             let converse = Converse {
                 service: service.clone(),
                 header_timeout: options.header_timeout,
+                body_timeout: options.body_timeout,
                 phase: phase.subscribe(),
                 permit,
             };
@@ -107,6 +109,7 @@ async fn leave(stop: impl Future<Output = ()>, phase: &watch::Sender<Phase>, del
 struct Converse<S> {
     service: S,
     header_timeout: Duration,
+    body_timeout: Duration,
     phase: watch::Receiver<Phase>,
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -118,7 +121,7 @@ where
 {
     /// Serves one connection until it ends, or until its current request is answered when draining.
     async fn run<T: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: T) {
-        let Self { service, header_timeout, mut phase, permit } = self;
+        let Self { service, header_timeout, body_timeout, mut phase, permit } = self;
         let service = service_fn(move |request| {
             let answering = service(request);
             async move { Ok::<Response<_>, Infallible>(answering.await) }
@@ -127,7 +130,7 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(header_timeout)
             .max_buf_size(MAX_HEAD_BYTES)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Patient::new(stream, body_timeout)), service);
         let mut connection = pin!(connection);
         let draining = async move {
             // The reference to the phase must not be held over what follows.

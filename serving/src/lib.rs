@@ -11,6 +11,7 @@ mod error;
 mod init;
 mod listen;
 mod options;
+mod patient;
 mod watchdog;
 
 pub use accept::{Phase, accept, becomes};

@@ -30,7 +30,7 @@ pub struct ServerOptions {
     #[arg(long = "header-timeout-ms", env = "TRANCHE_HEADER_TIMEOUT_MS", value_name = "MS",
           default_value = "30000", value_parser = milliseconds)]
     pub header_timeout: Duration,
-    /// Longest pause between two pieces of a body
+    /// Longest pause between two pieces of a body, or of an answer that nobody reads on
     #[arg(long = "body-timeout-ms", env = "TRANCHE_BODY_TIMEOUT_MS", value_name = "MS",
           default_value = "10000", value_parser = milliseconds)]
     pub body_timeout: Duration,
