@@ -234,7 +234,11 @@ impl FunctionClient {
             return Failure { reason, retry: Retry::Later, hint: None };
         }
         if !error.is_connect() {
-            return Failure { reason: format!("the connection broke: {cause}"), retry: Retry::Later, hint: None };
+            return Failure {
+                reason: format!("the connection broke: {cause}"),
+                retry: Retry::Later,
+                hint: None,
+            };
         }
         let mut failure =
             Failure { reason: format!("cannot connect: {cause}"), retry: Retry::Later, hint: None };
@@ -261,7 +265,9 @@ impl FunctionClient {
         }
         // Gateways may pass answers on without their length: room is reserved, not touched.
         let mut body = aligned_buffer(usize::try_from(announced.unwrap_or(limit)).unwrap_or(0));
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.transport_failure(&error, left))? {
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| self.transport_failure(&error, left))?
+        {
             if body.len() as u64 + chunk.len() as u64 > limit {
                 return Err(too_large(body.len() as u64 + chunk.len() as u64));
             }

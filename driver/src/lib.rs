@@ -145,11 +145,7 @@ impl Driver {
     ///
     /// # Errors
     /// As [`Driver::invoke`].
-    pub async fn invoke_as(
-        &self,
-        inputs: Vec<(String, Tensor)>,
-        call: &Call,
-    ) -> Result<Answer, DriverError> {
+    pub async fn invoke_as(&self, inputs: Vec<(String, Tensor)>, call: &Call) -> Result<Answer, DriverError> {
         let started = Instant::now();
         let inputs = self.encode_inputs(inputs)?;
         request::run(&self.inner, inputs, call, started).await

@@ -49,8 +49,7 @@ pub(crate) fn classify(
 
 const GATEWAY_FAILS: &str = "the gateway did not reach the function: it may be starting again after it ran out of memory, or be scaled to zero; `tranche status` and `tranche logs` tell";
 const UNAUTHORISED: &str = "something before the function wants credentials: OpenFaaS leaves /function/ open, so look for a proxy, or check the gateway's URL in deployment.json";
-const NO_SUCH_FUNCTION: &str =
-    "the gateway knows no such function: deploy the bundle again, or check the gateway's URL in deployment.json";
+const NO_SUCH_FUNCTION: &str = "the gateway knows no such function: deploy the bundle again, or check the gateway's URL in deployment.json";
 const TOO_LARGE: &str =
     "something before the function bounds bodies below what its tensors take; raise that bound";
 const REDIRECTED: &str =
@@ -138,7 +137,10 @@ mod tests {
         let body = br#"{"code": "busy", "message": "16 in flight", "hint": "wait"}"#;
         let failure = classify(429, body, retry_after(Some(" 7 ")), None);
         assert_eq!(failure.retry, Retry::After(Duration::from_secs(7)));
-        assert_eq!((failure.reason.as_str(), failure.hint.as_deref()), ("HTTP 429: 16 in flight", Some("wait")));
+        assert_eq!(
+            (failure.reason.as_str(), failure.hint.as_deref()),
+            ("HTTP 429: 16 in flight", Some("wait"))
+        );
         assert_eq!(retry_after(Some("Wed, 21 Oct 2026 07:28:00 GMT")), None);
         let moved = classify(302, b"", None, Some("http://elsewhere/"));
         assert_eq!(moved.reason, "HTTP 302 (to http://elsewhere/)");

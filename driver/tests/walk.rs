@@ -104,9 +104,10 @@ fn simulate(
             now += Duration::from_millis(10);
             let (function, attempt) = flying.remove(order(step) % flying.len());
             match fails(function, attempt) {
-                Some(retry) => {
-                    Event::Failed { function, failure: Failure { reason: "refused".into(), retry, hint: None } }
-                }
+                Some(retry) => Event::Failed {
+                    function,
+                    failure: Failure { reason: "refused".into(), retry, hint: None },
+                },
                 None => {
                     *answered.entry(function).or_default() += 1;
                     let outputs: Vec<String> =

@@ -11,11 +11,7 @@ use tranche_serving::Refusal;
 pub(crate) fn write(answer: &Answer) -> io::Result<Bytes> {
     let mut text = Vec::new();
     let deployment = serde_json::to_string(&answer.bill.deployment)?;
-    write!(
-        text,
-        "{{\"request_id\": \"{}\", \"deployment\": {deployment}, \"outputs\": ",
-        answer.request_id
-    )?;
+    write!(text, "{{\"request_id\": \"{}\", \"deployment\": {deployment}, \"outputs\": ", answer.request_id)?;
     write_tensors_json(&mut text, &answer.outputs)?;
     if text.last() == Some(&b'\n') {
         text.pop();

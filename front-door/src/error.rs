@@ -50,7 +50,9 @@ impl FrontDoorError {
             Self::Nothing => "name a deployment.json with `--deployment`",
             Self::SameName { .. } => "serve them by two front doors, or deploy one under another name",
             Self::NoGateway { .. } => "leave `--gateway` out: it is for functions on OpenFaaS",
-            Self::NoJsonForm { .. } => "convert the tensor inside the model, or call it with `tranche invoke`",
+            Self::NoJsonForm { .. } => {
+                "convert the tensor inside the model, or call it with `tranche invoke`"
+            }
         }
     }
 

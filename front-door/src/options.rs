@@ -9,8 +9,13 @@ use crate::FrontDoorError;
 #[derive(Clone, Debug, clap::Args)]
 pub struct FrontDoorOptions {
     /// deployment.json of what it serves; several may be given
-    #[arg(long = "deployment", env = "TRANCHE_DEPLOYMENT", value_name = "PATH", required = true,
-          value_delimiter = ',')]
+    #[arg(
+        long = "deployment",
+        env = "TRANCHE_DEPLOYMENT",
+        value_name = "PATH",
+        required = true,
+        value_delimiter = ','
+    )]
     pub deployments: Vec<PathBuf>,
     /// Base URL of the gateway as seen from here, instead of the one that deployed
     #[arg(long, env = "TRANCHE_GATEWAY", value_name = "URL")]
@@ -59,7 +64,8 @@ pub fn read_deployment(path: &Path, gateway: Option<&str>) -> Result<Deployment,
     let own = deployment.openfaas.as_ref().map(|openfaas| openfaas.gateway.clone()).ok_or_else(no_gateway)?;
     for function in &mut deployment.functions {
         if let Address::Http { url } = &mut function.address
-            && let Some(path) = url.strip_prefix(own.trim_end_matches('/')).filter(|path| path.starts_with('/'))
+            && let Some(path) =
+                url.strip_prefix(own.trim_end_matches('/')).filter(|path| path.starts_with('/'))
         {
             *url = format!("{gateway}{path}");
         }

@@ -100,7 +100,9 @@ impl<'de> Visitor<'de> for Inputs<'_> {
             let Some(spec) = self.0.iter().find(|spec| spec.name == name) else {
                 let valid: Vec<String> = self.0.iter().map(describe).collect();
                 let valid = valid.join(", ");
-                return Err(A::Error::custom(format!("the model has no input `{name}`; its inputs are {valid}")));
+                return Err(A::Error::custom(format!(
+                    "the model has no input `{name}`; its inputs are {valid}"
+                )));
             };
             if tensors.iter().any(|(given, _)| *given == name) {
                 return Err(A::Error::custom(format!("input `{name}` is given twice")));

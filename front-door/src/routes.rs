@@ -95,7 +95,11 @@ async fn route(door: &Door, request: Request<Incoming>, call_id: Option<&HeaderV
         (Route::Model(model), &Method::GET) => json_response(StatusCode::OK, &describe::model(model)),
         (Route::Model(model) | Route::Invoke(model), &Method::POST) => {
             let call_id = call_id.and_then(|id| Some(id.to_str().ok()?.to_owned()));
-            let line = RequestLine { call_id, deployment: model.deployment().name.clone(), ..RequestLine::default() };
+            let line = RequestLine {
+                call_id,
+                deployment: model.deployment().name.clone(),
+                ..RequestLine::default()
+            };
             invoke(door, model, request, line).await
         }
         _ => {

@@ -87,7 +87,10 @@ async fn failures_of_functions_are_told_apart() {
     let door = Door::start(vec![deployment.clone()], |_| {}).await;
     let (status, answer) = door.post("/", X).await;
     assert_eq!((status, &answer["code"]), (502, &json!("function-failed")), "{answer}");
-    assert!(answer["message"].as_str().unwrap().contains("function `second` failed at the first try"), "{answer}");
+    assert!(
+        answer["message"].as_str().unwrap().contains("function `second` failed at the first try"),
+        "{answer}"
+    );
     assert!(answer["hint"].as_str().unwrap().contains("deploy the bundle again"), "{answer}");
     assert_eq!(door.get("/_/ready").await.0, 503, "one of its functions is not there");
 
@@ -139,7 +142,8 @@ async fn bodies_are_bounded_and_may_come_in_chunks() {
 /// Sends a body as gateways do, in chunks without its length; gives what comes back.
 async fn in_chunks(door: &Door, body: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(door.url.trim_start_matches("http://")).await.unwrap();
-    let mut text = "POST / HTTP/1.1\r\nhost: d\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    let mut text =
+        "POST / HTTP/1.1\r\nhost: d\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     for chunk in body.as_bytes().chunks(7) {
         text.push_str(&format!("{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap()));
     }

@@ -56,7 +56,9 @@ impl Way {
         let itinerary: Itinerary =
             serde_json::from_slice(text.as_bytes()).map_err(|error| wrong(ITINERARY_HEADER, error))?;
         let trail = match headers.get(TRAIL_HEADER) {
-            Some(text) => serde_json::from_slice(text.as_bytes()).map_err(|error| wrong(TRAIL_HEADER, error))?,
+            Some(text) => {
+                serde_json::from_slice(text.as_bytes()).map_err(|error| wrong(TRAIL_HEADER, error))?
+            }
             None => Vec::new(),
         };
         let urls = itinerary.stops.iter().map(|stop| &stop.url);
@@ -106,6 +108,29 @@ fn bad_itinerary(message: String) -> Refusal {
         message,
         "the driver writes itineraries; its version may be another",
     )
+}
+
+/// What is posted, beside its bytes, and where.
+struct Parcel<'a> {
+    url: &'a str,
+    /// For the call's id.
+    slice: &'a str,
+    content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
+    /// Whether the receiver is to hand on in its turn.
+    is_stop: bool,
+}
+
+impl<'a> Parcel<'a> {
+    fn new(
+        url: &'a str,
+        slice: &'a str,
+        content_type: &'static str,
+        trail: &[FunctionMetrics],
+    ) -> Result<Self, Refusal> {
+        let headers = vec![(TRAIL_HEADER, ascii(trail)?)];
+        Ok(Self { url, slice, content_type, headers, is_stop: false })
+    }
 }
 
 /// Why a try of a hand-off failed, and whether another may succeed.
@@ -160,9 +185,10 @@ impl Onward {
             }
             None => (itinerary.answer.url.clone(), own, None),
         };
-        let mut headers = vec![(TRAIL_HEADER, ascii(&continuation.way.trail)?)];
+        let mut parcel = Parcel::new(&url, slice, tranche_transport::CONTENT_TYPE, &continuation.way.trail)?;
         if let Some(rest) = &rest {
-            headers.push((ITINERARY_HEADER, ascii(rest)?));
+            parcel.headers.push((ITINERARY_HEADER, ascii(rest)?));
+            parcel.is_stop = true;
         }
         let make = |attempt, left| {
             let header = RequestHeader {
@@ -173,7 +199,7 @@ impl Onward {
             };
             Frame { header, tensors: tensors.clone() }.to_chunks().map_err(|error| error.to_string())
         };
-        self.post(continuation, &url, slice, &headers, tranche_transport::CONTENT_TYPE, make, rest.is_some()).await
+        self.post(continuation, &parcel, make).await
     }
 
     async fn report(&self, continuation: &Continuation, refusal: &Refusal) {
@@ -185,13 +211,12 @@ impl Onward {
             "hint": refusal.hint,
         });
         let text = Bytes::from(body.to_string());
-        let Ok(trail) = ascii(&continuation.way.trail) else { return };
-        let url = continuation.way.itinerary.answer.url.clone();
-        let make = |_, _| Ok(vec![text.clone()]);
-        let headers = [(TRAIL_HEADER, trail)];
-        let slice = continuation.header.slice.as_str();
-        let told =
-            self.post(continuation, &url, slice, &headers, "application/json", make, false).await;
+        let url = &continuation.way.itinerary.answer.url;
+        let slice = &continuation.header.slice;
+        let told = match Parcel::new(url, slice, "application/json", &continuation.way.trail) {
+            Ok(parcel) => self.post(continuation, &parcel, |_, _| Ok(vec![text.clone()])).await,
+            Err(refusal) => Err(refusal),
+        };
         if let Err(failure) = told {
             warn!("nobody could be told: {}", failure.message);
         }
@@ -199,17 +224,13 @@ impl Onward {
 
     /// Posts until it is taken, a few times, within the request's deadline. A stop must answer 202:
     /// 200 would be one that ran without knowing where to go on.
-    #[allow(clippy::too_many_arguments, reason = "one place that retries, for frames and for failures")]
     async fn post(
         &self,
         continuation: &Continuation,
-        url: &str,
-        slice: &str,
-        headers: &[(&'static str, String)],
-        content_type: &'static str,
+        parcel: &Parcel<'_>,
         make: impl Fn(u32, Duration) -> Result<Vec<Bytes>, String>,
-        is_stop: bool,
     ) -> Result<(), Refusal> {
+        let Parcel { url, slice, content_type, headers, is_stop } = parcel;
         let mut last = "the deadline passed before it was tried".to_owned();
         for attempt in 1..=MOST_TRIES {
             let left = continuation.deadline.saturating_duration_since(Instant::now());
@@ -220,15 +241,16 @@ impl Onward {
             let id = call_id(&continuation.header.request_id_hex(), slice, attempt);
             let mut request = Request::builder()
                 .method(Method::POST)
-                .uri(url)
-                .header(CONTENT_TYPE, content_type)
+                .uri(*url)
+                .header(CONTENT_TYPE, *content_type)
                 .header(CALL_ID_HEADER, id)
                 .header(TIMEOUT_HEADER, format!("{}ms", left.as_millis().max(1)));
             for (name, value) in headers {
                 request = request.header(*name, value);
             }
-            let request = request.body(Chunks::new(chunks)).map_err(|error| bad_itinerary(error.to_string()))?;
-            let Ok(tried) = tokio::time::timeout(left, self.attempt(request, is_stop)).await else {
+            let request =
+                request.body(Chunks::new(chunks)).map_err(|error| bad_itinerary(error.to_string()))?;
+            let Ok(tried) = tokio::time::timeout(left, self.attempt(request, *is_stop)).await else {
                 last = "it did not answer before the deadline".to_owned();
                 break;
             };
@@ -269,7 +291,7 @@ impl Onward {
     }
 }
 
-fn ascii(value: &impl serde::Serialize) -> Result<String, Refusal> {
+fn ascii(value: &(impl serde::Serialize + ?Sized)) -> Result<String, Refusal> {
     to_ascii_json(value).map_err(|error| bad_itinerary(error.to_string()))
 }
 

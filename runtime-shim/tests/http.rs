@@ -308,7 +308,8 @@ async fn draining_ends_at_its_deadline() {
 #[tokio::test]
 async fn no_request_takes_longer_than_exec_timeout() {
     let server = {
-        let setup = holding().options(|options| options.server.exec_timeout = Some(Duration::from_millis(100)));
+        let setup =
+            holding().options(|options| options.server.exec_timeout = Some(Duration::from_millis(100)));
         setup.start().await
     };
     let mut patient = frame(&[1.0; 4]);

@@ -79,7 +79,8 @@ async fn both() -> (Shim, Shim) {
 }
 
 fn quick() -> Options {
-    let retry = RetryPolicy { first_wait: Duration::from_millis(5), max_attempts: 3, ..RetryPolicy::default() };
+    let retry =
+        RetryPolicy { first_wait: Duration::from_millis(5), max_attempts: 3, ..RetryPolicy::default() };
     Options { deadline: Duration::from_secs(10), retry, ..Options::default() }
 }
 
@@ -95,7 +96,8 @@ async fn outputs_go_on_and_end_at_the_callback() {
     let (first, second) = both().await;
     let answer = invoke(chain(&first.url, &second.url), 1.5, quick()).await.unwrap();
     assert_eq!(answer.outputs, [("z".to_owned(), Tensor::from_f32(vec![4], &[6.0; 4]).unwrap())]);
-    let slices: Vec<_> = answer.bill.slices.iter().map(|slice| (slice.slice.as_str(), slice.attempts)).collect();
+    let slices: Vec<_> =
+        answer.bill.slices.iter().map(|slice| (slice.slice.as_str(), slice.attempts)).collect();
     assert_eq!(slices, [("first", 1), ("second", 1)]);
     let measured = &answer.bill.slices[1].measured;
     assert_eq!(measured.request_id, answer.request_id);
@@ -107,7 +109,7 @@ async fn outputs_go_on_and_end_at_the_callback() {
 async fn a_failure_on_the_way_comes_back_with_its_name() {
     let (first, second) = both().await;
     let error = invoke(chain(&first.url, &second.url), support::FAIL / 2.0, quick()).await.unwrap_err();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"function `second` failed at the first try: HTTP 500: doubler failed while running: asked to fail");
     assert_eq!(second.engine.runs.load(Ordering::SeqCst), 1, "it is not tried again");
 }
 
@@ -128,8 +130,7 @@ async fn a_next_stop_that_is_not_there_is_tried_a_few_times() {
     let running = tokio::spawn(invoke(chain(&first.url, &url), 1.0, quick()));
     wait_for(|| first.engine.runs.load(Ordering::SeqCst) == 1).await;
     tokio::time::sleep(Duration::from_millis(30)).await;
-    let _late =
-        Shim::start("second", &["y", "x"], "z", &free.to_string(), "http://127.0.0.1").await;
+    let _late = Shim::start("second", &["y", "x"], "z", &free.to_string(), "http://127.0.0.1").await;
     let answer = running.await.unwrap().unwrap();
     assert_eq!(answer.outputs[0].1.as_slice::<f32>().unwrap(), [4.0; 4]);
 

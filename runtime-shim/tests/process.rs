@@ -259,7 +259,8 @@ async fn chunked_bodies_and_call_ids_are_taken_as_gateways_send_them() {
     let bundle = bundle();
     let (mut shim, address) = under_openfaas(bundle.path(), &[]).await;
     let frame = frame_bytes(&[1.5; 4]);
-    let mut stream = raw(&address, &format!("{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n")).await;
+    let mut stream =
+        raw(&address, &format!("{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n")).await;
     for chunk in frame.chunks(50) {
         stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await.unwrap();
         stream.write_all(chunk).await.unwrap();
@@ -291,7 +292,8 @@ async fn who_asks_whether_to_go_on_is_told_at_once() {
 async fn max_inflight_of_the_platform_is_kept() {
     let bundle = bundle();
     let (_shim, address) = under_openfaas(bundle.path(), &[("max_inflight", "1")]).await;
-    let mut first = raw(&address, &format!("{HEAD}content-length: 100\r\nexpect: 100-continue\r\n\r\n")).await;
+    let mut first =
+        raw(&address, &format!("{HEAD}content-length: 100\r\nexpect: 100-continue\r\n\r\n")).await;
     read_until(&mut first, "100 Continue").await;
     let mut second = raw(&address, &format!("{HEAD}content-length: 0\r\nconnection: close\r\n\r\n")).await;
     let refused = read_to_end(&mut second).await;
@@ -349,7 +351,9 @@ async fn told_to_stop_it_takes_requests_until_callers_know() {
     assert_eq!(get("/_/health").await, 200);
     shim.signal(Signal::TERM);
     for _ in 0..200 {
-        if json(client.get(format!("http://{address}/_/health")).send().await.unwrap()).await["state"] == "draining" {
+        if json(client.get(format!("http://{address}/_/health")).send().await.unwrap()).await["state"]
+            == "draining"
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -47,7 +47,7 @@ impl Itinerary {
 ///
 /// # Errors
 /// When the value has no JSON form.
-pub fn to_ascii_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
+pub fn to_ascii_json(value: &(impl Serialize + ?Sized)) -> Result<String, serde_json::Error> {
     let json = serde_json::to_string(value)?;
     if json.is_ascii() {
         return Ok(json);

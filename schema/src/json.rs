@@ -37,7 +37,8 @@ impl<'de> DeserializeSeed<'de> for TensorSeed<'_> {
         let mut elements = Elements::of(expected).map_err(D::Error::custom)?;
         let told = deserializer.deserialize_any(Whole(&mut elements))?;
         let count = elements.count;
-        let shape = told.unwrap_or_else(|| elements.lengths.iter().map(|length| length.unwrap_or(0)).collect());
+        let shape =
+            told.unwrap_or_else(|| elements.lengths.iter().map(|length| length.unwrap_or(0)).collect());
         if shape != expected.shape {
             return Err(D::Error::custom(mismatch(&shape, expected)));
         }

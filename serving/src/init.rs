@@ -19,11 +19,8 @@ use crate::ServingError;
 pub fn run<T, F: Future<Output = T>>(serve: impl FnOnce(Stop) -> F) -> Result<T, ServingError> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TRANCHE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        .try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).try_init();
     let system = |source| ServingError::System { source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
     let stop = {

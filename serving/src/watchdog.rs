@@ -103,8 +103,7 @@ mod tests {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let command =
-            watchdog_defaults(Program::command(), variable).map_err(|error| error.to_string())?;
+        let command = watchdog_defaults(Program::command(), variable).map_err(|error| error.to_string())?;
         let matches = command
             .try_get_matches_from([&["program"], arguments].concat())
             .map_err(|error| error.to_string())?;
