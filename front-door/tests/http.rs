@@ -65,17 +65,17 @@ async fn what_is_no_request_is_refused_with_the_reason() {
         assert!(answer["hint"].as_str().unwrap().len() > 10);
         format!("{}: {}", answer["code"].as_str().unwrap(), answer["message"].as_str().unwrap())
     };
-    insta::assert_snapshot!(refused("").await, @"");
-    insta::assert_snapshot!(refused("[1]").await, @"");
-    insta::assert_snapshot!(refused("{}").await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {}}"#).await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2]}}"#).await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4, 5]}}"#).await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {"x": ["a", 2, 3, 4]}}"#).await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {"z": [1]}}"#).await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4], "x": [1, 2, 3, 4]}}"#).await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4]}, "parameters": {}}"#).await, @"");
-    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4]}} more"#).await, @"");
+    insta::assert_snapshot!(refused("").await, @"bad-json: the body is no JSON: EOF while parsing a value at line 1 column 0");
+    insta::assert_snapshot!(refused("[1]").await, @"bad-input: invalid type: sequence, expected an object with `inputs` at line 1 column 0");
+    insta::assert_snapshot!(refused("{}").await, @"bad-input: missing field `inputs` at line 1 column 2");
+    insta::assert_snapshot!(refused(r#"{"inputs": {}}"#).await, @"bad-input: input `x` float32 [4] is missing");
+    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2]}}"#).await, @"bad-input: input `x`: it is float32 [2], expected float32 [4] at line 1 column 24");
+    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4, 5]}}"#).await, @"bad-input: input `x`: it has more elements than float32 [4] at line 1 column 31");
+    insta::assert_snapshot!(refused(r#"{"inputs": {"x": ["a", 2, 3, 4]}}"#).await, @r#"bad-input: input `x`: element 0, "a", is no float32 at line 1 column 21"#);
+    insta::assert_snapshot!(refused(r#"{"inputs": {"z": [1]}}"#).await, @"bad-input: the model has no input `z`; its inputs are `x` float32 [4] at line 1 column 15");
+    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4], "x": [1, 2, 3, 4]}}"#).await, @"bad-input: input `x` is given twice at line 1 column 34");
+    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4]}, "parameters": {}}"#).await, @"bad-input: unknown field `parameters`, expected `inputs` at line 1 column 44");
+    insta::assert_snapshot!(refused(r#"{"inputs": {"x": [1, 2, 3, 4]}} more"#).await, @"bad-json: the body is no JSON: trailing characters at line 1 column 33");
     assert!(functions[0].requests.lock().unwrap().is_empty(), "nothing was called");
 }
 
@@ -233,8 +233,8 @@ async fn deployments_it_cannot_serve_are_refused_at_once() {
         error.to_string()
     };
     let (toy, _functions) = functions("toy", vec![]).await;
-    insta::assert_snapshot!(refused(vec![]).await, @"");
-    insta::assert_snapshot!(refused(vec![toy.clone(), toy.clone()]).await, @"");
+    insta::assert_snapshot!(refused(vec![]).await, @"there is no deployment to serve");
+    insta::assert_snapshot!(refused(vec![toy.clone(), toy.clone()]).await, @"two deployments have the name `toy`");
     let mut complex = toy.clone();
     complex.inputs[0].element_type = ElementType::Complex64;
     complex.functions.iter_mut().flat_map(|function| &mut function.inputs).for_each(|spec| {
@@ -242,7 +242,7 @@ async fn deployments_it_cannot_serve_are_refused_at_once() {
             spec.element_type = ElementType::Complex64;
         }
     });
-    insta::assert_snapshot!(refused(vec![complex]).await, @"");
+    insta::assert_snapshot!(refused(vec![complex]).await, @"input `x` complex64 of deployment `toy` has no form in JSON");
 }
 
 #[tokio::test]
