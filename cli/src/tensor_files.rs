@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use tranche_schema::{ElementType, Tensor, TensorSpec};
+use tranche_schema::{ElementType, Tensor, TensorSpec, has_json_form, write_tensors_json};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -92,11 +92,11 @@ pub fn write_tensors(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Te
         }
         Format::Json => {
             if let Some((name, tensor)) =
-                tensors.iter().find(|(_, tensor)| !json::holds(tensor.element_type()))
+                tensors.iter().find(|(_, tensor)| !has_json_form(tensor.element_type()))
             {
                 return Err(cannot_hold(path, name, no_form(tensor.element_type())));
             }
-            replace(path, |file| json::write(file, tensors))
+            replace(path, |file| write_tensors_json(file, tensors))
         }
     }
 }

@@ -111,6 +111,7 @@ fn median_slice(of: &[&SliceBill]) -> Option<SliceBill> {
         attempts,
         measured: FunctionMetrics {
             request_id: first.measured.request_id.clone(),
+            call_id: first.measured.call_id.clone(),
             slice: first.measured.slice.clone(),
             attempt: attempts,
             billed_ms: millis(|metrics| metrics.billed_ms),

@@ -1,29 +1,35 @@
 //! One function's HTTP client: sends a frame, classifies what comes back.
 
+use crate::chunks::Chunks;
+use crate::endpoint::{Endpoint, has_ended};
 use crate::plan::describe;
+use crate::refusal::{MAX_REASON_BYTES, classify, retry_after};
 use crate::walk::{Failure, Retry};
 use crate::{DriverError, Options};
 use bytes::{BufMut as _, Bytes};
-use hyper::body::{Body, Frame as BodyFrame, SizeHint};
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tranche_schema::{Address, DeployedFunction, ElementType, FunctionMetrics, TensorSpec};
+use tranche_schema::{
+    DeployedFunction, ElementType, FunctionMetrics, Itinerary, LocalSupervisor, TensorSpec, to_ascii_json,
+};
 use tranche_transport::{
-    CONTENT_TYPE, CodedTensor, Frame, FrameLimits, Payload, RequestHeader, SharedFolder, aligned_buffer,
+    CALL_ID_HEADER, CONTENT_TYPE, CodedTensor, Frame, FrameLimits, INVOKE_PATH, ITINERARY_HEADER, Payload,
+    READY_PATH, RequestHeader, SharedFolder, TIMEOUT_HEADER, aligned_buffer, call_id,
 };
 
 /// Response header that carries [`FunctionMetrics`] as JSON.
 pub const METRICS_HEADER: &str = "tranche-metrics";
-/// Longest text taken from an answer that is an error.
-const MAX_REASON_BYTES: usize = 4096;
 /// Room for the header of an answer beside its tensors.
 const HEADER_ROOM: u64 = 64 * 1024;
 /// Room for the entry and the padding of a tensor in an answer.
 const ENTRY_ROOM: u64 = 4096;
+
+/// What hyper's connector says of https where no TLS is compiled in.
+const SCHEME_REFUSED: &str = "scheme is not http";
+const WITHOUT_TLS: &str = "this program was built without TLS; use the gateway's http address";
+const DESTROYED: &str = "the deployment was destroyed, or its supervisor was killed: deploy the bundle again";
 
 /// A tensor between functions. The file that holds its bytes, if it is in one,
 /// is removed with the last clone, however the request ends.
@@ -72,34 +78,39 @@ pub(crate) struct Reply {
 pub(crate) struct FunctionClient {
     pub(crate) slice: String,
     http: reqwest::Client,
-    base: String,
+    endpoint: Endpoint,
     outputs: Vec<TensorSpec>,
     limits: FrameLimits,
     shared: Option<Arc<SharedFolder>>,
+    /// Who starts the function again when it has ended.
+    supervisor: Option<LocalSupervisor>,
 }
 
 impl FunctionClient {
     pub(crate) fn new(
         function: &DeployedFunction,
         shared: Option<Arc<SharedFolder>>,
+        supervisor: Option<LocalSupervisor>,
         options: &Options,
     ) -> Result<Self, DriverError> {
+        let endpoint = Endpoint::of(function)?;
         let builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(options.idle_timeout)
             .tcp_nodelay(true);
-        let (builder, base) = match &function.address {
-            Address::Unix { path } => (builder.unix_socket(path.as_path()), "http://function".to_owned()),
-            Address::Http { url } => (builder, url.trim_end_matches('/').to_owned()),
+        let builder = match &endpoint.socket {
+            Some(socket) => builder.unix_socket(socket.as_path()),
+            None => builder,
         };
         let http = builder.build().map_err(|error| DriverError::Client {
             slice: function.slice.clone(),
-            reason: reason_of(&error),
+            reason: root_cause(&error).to_string(),
         })?;
         let limits = answer_limits(&function.outputs, options.max_string_bytes);
         let outputs = function.outputs.clone();
-        Ok(Self { slice: function.slice.clone(), http, base, outputs, limits, shared })
+        Ok(Self { slice: function.slice.clone(), http, endpoint, outputs, limits, shared, supervisor })
     }
 
     /// Sends the inputs, waits for the outputs at most `left`.
@@ -111,23 +122,10 @@ impl FunctionClient {
     ) -> Result<Reply, Failure> {
         let request_id = header.request_id;
         let expected_id = header.request_id_hex();
-        let tensors = inputs.iter().map(|input| input.tensor().clone()).collect();
-        let chunks = Frame { header, tensors }
-            .to_chunks()
-            .map_err(|error| final_failure(format!("cannot write the request: {error}")))?;
         let started = Instant::now();
-        let response = self
-            .http
-            .post(format!("{}/", self.base))
-            .header("content-type", CONTENT_TYPE)
-            .timeout(left)
-            .body(reqwest::Body::wrap(Chunks::new(chunks)))
-            .send()
-            .await
-            .map_err(|error| transport_failure(&error, left))?;
-        let status = response.status().as_u16();
-        if status != 200 {
-            return Err(refusal(status, response).await);
+        let response = self.send(header, inputs, None, left).await?;
+        if response.status() != 200 {
+            return Err(refusal(response).await);
         }
         let metrics = response.headers().get(METRICS_HEADER).cloned();
         let body = self.read_body(response, left).await?;
@@ -157,17 +155,104 @@ impl FunctionClient {
         Ok(Reply { outputs: self.in_order(tensors)?, metrics, elapsed })
     }
 
+    /// Sends the inputs to go on by themselves; the function answers 202 once it has them.
+    pub(crate) async fn hand_over(
+        &self,
+        header: RequestHeader,
+        inputs: &[Passing],
+        itinerary: &Itinerary,
+        left: Duration,
+    ) -> Result<(), Failure> {
+        let itinerary = to_ascii_json(itinerary)
+            .map_err(|error| final_failure(format!("cannot write the itinerary: {error}")))?;
+        let response = self.send(header, inputs, Some(itinerary), left).await?;
+        match response.status().as_u16() {
+            202 => Ok(()),
+            200 => Err(final_failure("it answered itself instead of handing on".to_owned())),
+            _ => Err(refusal(response).await),
+        }
+    }
+
+    async fn send(
+        &self,
+        header: RequestHeader,
+        inputs: &[Passing],
+        itinerary: Option<String>,
+        left: Duration,
+    ) -> Result<reqwest::Response, Failure> {
+        let call = call_id(&header.request_id_hex(), &self.slice, header.attempt);
+        let tensors = inputs.iter().map(|input| input.tensor().clone()).collect();
+        let chunks = Frame { header, tensors }
+            .to_chunks()
+            .map_err(|error| final_failure(format!("cannot write the request: {error}")))?;
+        let mut request = self
+            .http
+            .post(format!("{}{INVOKE_PATH}", self.endpoint.base))
+            .header("content-type", CONTENT_TYPE)
+            .header(CALL_ID_HEADER, call)
+            .header(TIMEOUT_HEADER, format!("{}ms", left.as_millis().max(1)))
+            .timeout(left)
+            .body(reqwest::Body::wrap(Chunks::new(chunks)));
+        if let Some(itinerary) = itinerary {
+            request = request.header(ITINERARY_HEADER, itinerary);
+        }
+        request.send().await.map_err(|error| self.transport_failure(&error, left))
+    }
+
+    /// Base URL of the function; `None` for one on a Unix socket.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.endpoint.socket.is_none().then_some(self.endpoint.base.as_str())
+    }
+
     /// Whether the function says that it is loaded.
-    pub(crate) async fn ready(&self, left: Duration) -> Result<(), String> {
+    pub(crate) async fn ready(&self, left: Duration) -> Result<(), Failure> {
         let response = self
             .http
-            .get(format!("{}/_/ready", self.base))
+            .get(format!("{}{READY_PATH}", self.endpoint.base))
             .timeout(left)
             .send()
             .await
-            .map_err(|error| reason_of(&error))?;
-        let status = response.status().as_u16();
-        if status == 200 { Ok(()) } else { Err(refusal(status, response).await.reason) }
+            .map_err(|error| self.transport_failure(&error, left))?;
+        match response.status().as_u16() {
+            200 => Ok(()),
+            // Only what stands before the function answers these; a load that failed may end well.
+            401 | 403 | 404 => Err(refusal(response).await),
+            _ => Err(Failure { retry: Retry::Later, ..refusal(response).await }),
+        }
+    }
+
+    /// The connection failed, before or while it answered: a function that crashed
+    /// is started again, and slices are pure, so the call may be made again. But not when
+    /// nobody is left to start it, nor when this program cannot speak the URL's protocol.
+    fn transport_failure(&self, error: &reqwest::Error, left: Duration) -> Failure {
+        let cause = root_cause(error);
+        if error.is_builder() {
+            return final_failure(cause.to_string());
+        }
+        if error.is_timeout() {
+            let reason = format!("it did not answer within {:.1} s", left.as_secs_f64());
+            return Failure { reason, retry: Retry::Later, hint: None };
+        }
+        if !error.is_connect() {
+            return Failure {
+                reason: format!("the connection broke: {cause}"),
+                retry: Retry::Later,
+                hint: None,
+            };
+        }
+        let mut failure =
+            Failure { reason: format!("cannot connect: {cause}"), retry: Retry::Later, hint: None };
+        let nobody = cause.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+        });
+        if nobody && self.endpoint.socket.is_some() && self.supervisor.as_ref().is_some_and(has_ended) {
+            failure.retry = Retry::Never;
+            failure.hint = Some(DESTROYED.to_owned());
+        } else if self.endpoint.base.starts_with("https:") && cause.to_string().contains(SCHEME_REFUSED) {
+            failure.retry = Retry::Never;
+            failure.hint = Some(WITHOUT_TLS.to_owned());
+        }
+        failure
     }
 
     async fn read_body(&self, mut response: reqwest::Response, left: Duration) -> Result<Bytes, Failure> {
@@ -178,8 +263,11 @@ impl FunctionClient {
         if let Some(length) = announced.filter(|&length| length > limit) {
             return Err(too_large(length));
         }
-        let mut body = aligned_buffer(usize::try_from(announced.unwrap_or(0)).unwrap_or(0));
-        while let Some(chunk) = response.chunk().await.map_err(|error| transport_failure(&error, left))? {
+        // Gateways may pass answers on without their length: room is reserved, not touched.
+        let mut body = aligned_buffer(usize::try_from(announced.unwrap_or(limit)).unwrap_or(0));
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| self.transport_failure(&error, left))?
+        {
             if body.len() as u64 + chunk.len() as u64 > limit {
                 return Err(too_large(body.len() as u64 + chunk.len() as u64));
             }
@@ -214,7 +302,7 @@ impl FunctionClient {
 }
 
 /// Most that an answer with these tensors can take: coding never makes bytes more.
-fn answer_limits(outputs: &[TensorSpec], max_string_bytes: u64) -> FrameLimits {
+pub(crate) fn answer_limits(outputs: &[TensorSpec], max_string_bytes: u64) -> FrameLimits {
     let bytes = |spec: &TensorSpec| match spec.element_type {
         ElementType::String => max_string_bytes,
         _ => spec.bytes().0,
@@ -230,29 +318,13 @@ fn answer_limits(outputs: &[TensorSpec], max_string_bytes: u64) -> FrameLimits {
 }
 
 fn final_failure(reason: String) -> Failure {
-    Failure { reason, retry: Retry::Never }
+    Failure { reason, retry: Retry::Never, hint: None }
 }
 
-/// The connection failed, before or while it answered: a function that crashed
-/// is started again, and slices are pure, so the call may be made again.
-fn transport_failure(error: &reqwest::Error, left: Duration) -> Failure {
-    if error.is_builder() {
-        return final_failure(reason_of(error));
-    }
-    let reason = match (error.is_timeout(), error.is_connect()) {
-        (true, false) => format!("it did not answer within {:.1} s", left.as_secs_f64()),
-        (_, true) => format!("cannot connect: {}", reason_of(error)),
-        (false, false) => format!("the connection broke: {}", reason_of(error)),
-    };
-    Failure { reason, retry: Retry::Later }
-}
-
-async fn refusal(status: u16, mut response: reqwest::Response) -> Failure {
-    let wait = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok()?.trim().parse::<u32>().ok())
-        .map(|seconds| Duration::from_secs(u64::from(seconds)));
+async fn refusal(mut response: reqwest::Response) -> Failure {
+    let status = response.status().as_u16();
+    let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+    let (wait, location) = (retry_after(header("retry-after").as_deref()), header("location"));
     let mut text = Vec::new();
     while let Ok(Some(chunk)) = response.chunk().await {
         let room = MAX_REASON_BYTES - text.len();
@@ -261,63 +333,14 @@ async fn refusal(status: u16, mut response: reqwest::Response) -> Failure {
             break;
         }
     }
-    let retry = match status {
-        408 | 429 | 502 | 503 | 504 => wait.map_or(Retry::Later, Retry::After),
-        _ => Retry::Never,
-    };
-    Failure { reason: format!("HTTP {status}{}", said(&text)), retry }
-}
-
-/// What a refusal says: its `message`, or the text of its body.
-fn said(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let field = serde_json::from_slice::<serde_json::Value>(body)
-        .ok()
-        .and_then(|value| Some(value.get("message")?.as_str()?.to_owned()));
-    let text = field.as_deref().unwrap_or(&text).trim();
-    if text.is_empty() { String::new() } else { format!(": {text}") }
+    classify(status, &text, wait, location.as_deref())
 }
 
 /// The last cause of an error: the system's words.
-fn reason_of(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
-}
-
-/// A request body of several pieces, sent without joining them.
-struct Chunks {
-    pieces: VecDeque<Bytes>,
-    left: u64,
-}
-
-impl Chunks {
-    fn new(pieces: Vec<Bytes>) -> Self {
-        let left = pieces.iter().map(|piece| piece.len() as u64).sum();
-        Self { pieces: pieces.into(), left }
-    }
-}
-
-impl Body for Chunks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
-        let piece = self.pieces.pop_front();
-        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        Poll::Ready(piece.map(|piece| Ok(BodyFrame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
+    cause
 }

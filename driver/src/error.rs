@@ -1,3 +1,5 @@
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tranche_schema::exit_code;
@@ -50,6 +52,20 @@ pub enum DriverError {
         /// Why.
         reason: String,
     },
+    /// Answers that functions post cannot be listened for.
+    #[error("cannot listen for answers on {address}: {source}")]
+    Callback {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A request cannot go on by itself to a function without a URL.
+    #[error("function `{slice}` has no URL that other functions could hand tensors on to")]
+    NoUrl {
+        /// The function.
+        slice: String,
+    },
     /// The folder that functions share cannot be opened.
     #[error("cannot open the folder of shared tensors {}: {source}", path.display())]
     SharedFolder {
@@ -83,6 +99,8 @@ pub enum DriverError {
         attempts: u32,
         /// What the last one said.
         reason: String,
+        /// What to do, where the failure tells.
+        hint: Option<String>,
     },
     /// Not all functions answered in time.
     #[error("no answer within {:.1} s; waiting for {waiting}", deadline.as_secs_f64())]
@@ -93,14 +111,16 @@ pub enum DriverError {
         waiting: String,
     },
     /// A function did not become ready in time.
-    #[error("function `{slice}` is not ready after {:.1} s: {reason}", deadline.as_secs_f64())]
+    #[error("function `{slice}` is not ready after {:.1} s: {reason}", after.as_secs_f64())]
     NotReady {
         /// The function.
         slice: String,
-        /// The time it had.
-        deadline: Duration,
+        /// The time it was waited for.
+        after: Duration,
         /// What the last try said.
         reason: String,
+        /// What to do, where the failure tells.
+        hint: Option<String>,
     },
     /// A bug in this crate: a task of a request ended without a result.
     #[error("a task of the request ended without a result: {reason}")]
@@ -117,7 +137,7 @@ fn tries(attempts: u32) -> String {
 impl DriverError {
     /// What to do about it.
     #[must_use]
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         match self {
             Self::Deployment { .. } => "deployment.json was edited or damaged; deploy the bundle again",
             Self::UnknownInput { .. }
@@ -127,10 +147,13 @@ impl DriverError {
                 "give each input once as `--input name=file.npy`, or all as .npz, .safetensors or .json"
             }
             Self::Client { .. } => "check the addresses in deployment.json, or deploy the bundle again",
+            Self::Callback { .. } => "choose an address of this machine that is free",
+            Self::NoUrl { .. } => "leave continuation passing out: local functions share mapped files",
             Self::SharedFolder { .. } => {
                 "invoke a local deployment on the machine and as the user that deployed it; `tranche status` shows whether it runs"
             }
             Self::Send { source, .. } | Self::Receive { source, .. } => source.hint(),
+            Self::Function { hint: Some(hint), .. } | Self::NotReady { hint: Some(hint), .. } => hint,
             Self::Function { .. } | Self::NotReady { .. } => {
                 "`tranche status` shows whether the function runs, `tranche logs` what it said"
             }
@@ -150,8 +173,10 @@ impl DriverError {
             | Self::MissingInput { .. }
             | Self::RepeatedInput { .. }
             | Self::WrongInput { .. }
-            | Self::Client { .. } => exit_code::USAGE,
+            | Self::Client { .. }
+            | Self::NoUrl { .. } => exit_code::USAGE,
             Self::SharedFolder { .. }
+            | Self::Callback { .. }
             | Self::Send { .. }
             | Self::Receive { .. }
             | Self::Function { .. }

@@ -1,16 +1,24 @@
 //! The walk of a request through the slices.
 //!
 //! [`Walk`] is a state machine without input or output; [`Driver`] runs it over
-//! HTTP. A function never waits for another: the driver carries the tensors.
+//! HTTP. A function never waits for another: the driver carries the tensors, or
+//! they go on by themselves and end at a [`Callback`].
 
 mod bill;
+mod callback;
+mod chunks;
 mod client;
+mod endpoint;
 mod error;
+mod onward;
 mod plan;
+mod refusal;
 mod request;
+mod trace;
 mod walk;
 
 pub use bill::{BillTable, median, table};
+pub use callback::Callback;
 pub use client::METRICS_HEADER;
 pub use error::DriverError;
 pub use plan::{FunctionIndex, PlannedFunction, PlannedTensor, RetryPolicy, TensorIndex, WalkPlan};
@@ -33,6 +41,9 @@ pub struct Options {
     pub attempt_timeout: Option<Duration>,
     /// Longest time to connect to a function.
     pub connect_timeout: Duration,
+    /// How long an unused connection is kept: less than servers keep theirs, so that no
+    /// request meets one that is being closed.
+    pub idle_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
     /// Most bytes taken from a function for one string tensor, whose size only
@@ -41,21 +52,33 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// A minute for a request, two seconds to connect.
+    /// A minute for a request, two seconds to connect, four to keep an unused connection.
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
             attempt_timeout: None,
             connect_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(4),
             retry: RetryPolicy::default(),
             max_string_bytes: 64 << 20,
         }
     }
 }
 
+/// What a caller says of one request beside its inputs.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Time for it, where that is less than [`Options::deadline`].
+    pub deadline: Option<Duration>,
+    /// The W3C `traceparent` it came with; the functions' spans join that trace.
+    pub traceparent: Option<String>,
+}
+
 /// What a request gives.
 #[derive(Clone, Debug)]
 pub struct Answer {
+    /// The request, as in the functions' metrics: 32 hexadecimal digits.
+    pub request_id: String,
     /// The outputs of the model, in its order.
     pub outputs: Vec<(String, Tensor)>,
     /// What it cost.
@@ -94,7 +117,10 @@ impl Driver {
         let clients = deployment
             .functions
             .iter()
-            .map(|function| FunctionClient::new(function, shared.clone(), &options).map(Arc::new))
+            .map(|function| {
+                let supervisor = deployment.local.clone();
+                FunctionClient::new(function, shared.clone(), supervisor, &options).map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { inner: Arc::new(Inner { deployment, plan, clients, shared, options }) })
     }
@@ -112,9 +138,36 @@ impl Driver {
     /// When the inputs are not those of the model, a function fails for good or
     /// too often, or the deadline passes.
     pub async fn invoke(&self, inputs: Vec<(String, Tensor)>) -> Result<Answer, DriverError> {
+        self.invoke_as(inputs, &Call::default()).await
+    }
+
+    /// [`Driver::invoke`] with a deadline and a trace of the caller's.
+    ///
+    /// # Errors
+    /// As [`Driver::invoke`].
+    pub async fn invoke_as(&self, inputs: Vec<(String, Tensor)>, call: &Call) -> Result<Answer, DriverError> {
         let started = Instant::now();
         let inputs = self.encode_inputs(inputs)?;
-        request::run(&self.inner, inputs, started).await
+        request::run(&self.inner, inputs, call, started).await
+    }
+
+    /// Sends one request that goes from function to function by itself and ends at `callback`, so
+    /// that no function waits for another and tensors between them do not pass here. Functions run
+    /// one after the other, in the deployment's order, and must be allowed to call each other and
+    /// the callback. A function that dies after it took the request loses it: with
+    /// [`Options::attempt_timeout`], the request is then sent again from the start.
+    ///
+    /// # Errors
+    /// As [`Driver::invoke`], and when a function has no URL.
+    pub async fn invoke_onward(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        call: &Call,
+        callback: &Callback,
+    ) -> Result<Answer, DriverError> {
+        let started = Instant::now();
+        let inputs = self.encode_inputs(inputs)?;
+        onward::run(&self.inner, inputs, call, callback, started).await
     }
 
     /// Asks every function at once whether it is ready, until all are; gives the
@@ -195,16 +248,19 @@ async fn wait_until_ready(
     deadline: Duration,
 ) -> Result<Duration, DriverError> {
     const PAUSE: Duration = Duration::from_millis(25);
-    let mut reason = "it was not asked".to_owned();
+    let mut last = Failure { reason: "it was not asked".to_owned(), retry: Retry::Later, hint: None };
     loop {
         let left = deadline.saturating_sub(started.elapsed());
-        if left.is_zero() {
-            return Err(DriverError::NotReady { slice: client.slice.clone(), deadline, reason });
+        if left.is_zero() || last.retry == Retry::Never {
+            let (slice, after) = (client.slice.clone(), started.elapsed());
+            return Err(DriverError::NotReady { slice, after, reason: last.reason, hint: last.hint });
         }
         match client.ready(left).await {
             Ok(()) => return Ok(started.elapsed()),
-            Err(why) => reason = why,
+            Err(failure) => last = failure,
         }
-        tokio::time::sleep(PAUSE.min(left)).await;
+        if last.retry != Retry::Never {
+            tokio::time::sleep(PAUSE.min(left)).await;
+        }
     }
 }

@@ -3,8 +3,9 @@
 use crate::bill::{self, Record};
 use crate::client::{Passing, Reply};
 use crate::plan::mix;
+use crate::trace::Trace;
 use crate::walk::{Action, Event, Failure, GiveUp, Walk};
-use crate::{Answer, DriverError, FunctionIndex, Inner};
+use crate::{Answer, Call, DriverError, FunctionIndex, Inner};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
@@ -13,35 +14,44 @@ use tranche_transport::{FrameLimits, RequestHeader};
 /// What a call ended with.
 type Called = (FunctionIndex, Result<Reply, Failure>);
 
-/// Whose request it is.
-struct Identity {
-    request_id: [u8; 16],
+/// Whose request it is, and how long it may take.
+pub(crate) struct Identity {
+    pub(crate) request_id: [u8; 16],
     /// Half of the span ids; the function and the try make the other half.
-    span_seed: u64,
+    pub(crate) span_seed: u64,
+    trace: Trace,
+    pub(crate) deadline: Duration,
 }
 
 impl Identity {
     /// 128 and 64 bits from the operating system's generator.
-    fn random() -> Self {
-        Self { request_id: rand::random(), span_seed: rand::random() }
+    pub(crate) fn of(call: &Call, longest: Duration) -> Self {
+        let request_id = rand::random();
+        let trace = call.traceparent.as_deref().and_then(Trace::read);
+        Self {
+            request_id,
+            span_seed: rand::random(),
+            trace: trace.unwrap_or_else(|| Trace::of(request_id)),
+            deadline: call.deadline.map_or(longest, |asked| asked.min(longest)),
+        }
     }
 
-    /// W3C Trace Context, version 00, sampled. The trace is the request; every
-    /// call is a span of its own.
-    fn traceparent(&self, header: &RequestHeader, function: FunctionIndex, attempt: u32) -> String {
+    /// Every call is a span of its own.
+    pub(crate) fn traceparent(&self, function: FunctionIndex, attempt: u32) -> String {
         // An all-zero span id is invalid.
         let span = mix(self.span_seed ^ ((function as u64) << 32) ^ u64::from(attempt)).max(1);
-        format!("00-{}-{span:016x}-01", header.request_id_hex())
+        format!("00-{}-{span:016x}-{}", self.trace.id, self.trace.flags)
     }
 }
 
 pub(crate) async fn run(
     inner: &Arc<Inner>,
     inputs: Vec<Passing>,
+    call: &Call,
     started: Instant,
 ) -> Result<Answer, DriverError> {
-    let identity = Identity::random();
-    let deadline = inner.options.deadline;
+    let identity = Identity::of(call, inner.options.deadline);
+    let deadline = identity.deadline;
     let mut walk = Walk::new(Arc::clone(&inner.plan), inner.options.retry, deadline, identity.span_seed);
     let mut records: Vec<Option<Record>> = inner.clients.iter().map(|_| None).collect();
     let mut calls: JoinSet<Called> = JoinSet::new();
@@ -57,9 +67,10 @@ pub(crate) async fn run(
                 Action::Finished(outputs) => {
                     let outputs = decode(inner, outputs)?;
                     let latency = started.elapsed();
-                    return Ok(Answer { outputs, bill: bill::assemble(inner, records, latency) });
+                    let request_id = RequestHeader::new(identity.request_id, "").request_id_hex();
+                    return Ok(Answer { request_id, outputs, bill: bill::assemble(inner, records, latency) });
                 }
-                Action::GiveUp(why) => return Err(explain(inner, why)),
+                Action::GiveUp(why) => return Err(explain(inner, why, deadline)),
             }
         }
         let wake = started + walk.next_tick().unwrap_or(deadline);
@@ -97,16 +108,16 @@ fn spawn(
     started: Instant,
 ) {
     let Some(client) = inner.clients.get(function).map(Arc::clone) else { return };
-    let left = inner.options.deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
+    let left = identity.deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
     let left = inner.options.attempt_timeout.map_or(left, |most| left.min(most));
     let mut header = RequestHeader::new(identity.request_id, client.slice.as_str());
     header.attempt = attempt;
-    header.traceparent = Some(identity.traceparent(&header, function, attempt));
+    header.traceparent = Some(identity.traceparent(function, attempt));
     header.deadline = Some(left);
     calls.spawn(async move { (function, client.call(header, &inputs, left).await) });
 }
 
-fn decode(
+pub(crate) fn decode(
     inner: &Inner,
     outputs: Vec<Passing>,
 ) -> Result<Vec<(String, tranche_schema::Tensor)>, DriverError> {
@@ -132,12 +143,13 @@ fn slice_of(inner: &Inner, function: FunctionIndex) -> &str {
     inner.clients.get(function).map_or("?", |client| client.slice.as_str())
 }
 
-fn explain(inner: &Inner, why: GiveUp) -> DriverError {
+pub(crate) fn explain(inner: &Inner, why: GiveUp, deadline: Duration) -> DriverError {
     match why {
         GiveUp::Failed { function, attempts, failure } => DriverError::Function {
             slice: slice_of(inner, function).to_owned(),
             attempts,
             reason: failure.reason,
+            hint: failure.hint,
         },
         GiveUp::Deadline { waiting } => {
             let waiting: Vec<String> = waiting
@@ -147,7 +159,7 @@ fn explain(inner: &Inner, why: GiveUp) -> DriverError {
                     None => format!("`{}`", slice_of(inner, function)),
                 })
                 .collect();
-            DriverError::Deadline { deadline: inner.options.deadline, waiting: waiting.join(", ") }
+            DriverError::Deadline { deadline, waiting: waiting.join(", ") }
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Failure {
     pub reason: String,
     /// Whether another try may succeed.
     pub retry: Retry,
+    /// What to do about it, where more is known than for failures in general.
+    pub hint: Option<String>,
 }
 
 /// Whether another try of a call may succeed.

@@ -135,6 +135,7 @@ async fn failures_that_pass_are_tried_again() {
     for (fault, mapped) in [
         (Fault::Status(503, "draining"), false),
         (Fault::Status(502, ""), true),
+        (Fault::Status(500, "Can't reach service for: left."), false),
         (Fault::Busy(0), false),
         (Fault::BreakOff, false),
         (Fault::BreakOff, true),
@@ -186,7 +187,7 @@ async fn message(fault: Fault, mapped: bool) -> String {
 #[tokio::test]
 async fn failures_that_last_end_the_request() {
     let of = async |fault| message(fault, false).await;
-    insta::assert_snapshot!(of(Fault::Status(500, "{\"message\": \"tract failed\"}")).await, @"function `left` failed at the first try: HTTP 500: tract failed");
+    insta::assert_snapshot!(of(Fault::Status(500, "{\"code\": \"engine-failed\", \"message\": \"tract failed\"}")).await, @"function `left` failed at the first try: HTTP 500: tract failed");
     insta::assert_snapshot!(of(Fault::Status(400, "no input `x`")).await, @"function `left` failed at the first try: HTTP 400: no input `x`");
     insta::assert_snapshot!(of(Fault::Status(413, "")).await, @"function `left` failed at the first try: HTTP 413");
     insta::assert_snapshot!(of(Fault::Status(302, "")).await, @"function `left` failed at the first try: HTTP 302");
@@ -315,7 +316,7 @@ async fn warm_up_says_who_is_not_there() {
     let options = Options { deadline: Duration::from_millis(200), ..quick() };
     let error = Driver::connect(diamond(folder.path()), options).unwrap().warm_up().await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("is not ready after 0.2 s: No such file or directory"), "{text}");
+    assert!(text.contains("is not ready after 0.2 s: cannot connect: No such file or directory"), "{text}");
 }
 
 #[tokio::test]

@@ -104,9 +104,10 @@ fn simulate(
             now += Duration::from_millis(10);
             let (function, attempt) = flying.remove(order(step) % flying.len());
             match fails(function, attempt) {
-                Some(retry) => {
-                    Event::Failed { function, failure: Failure { reason: "refused".into(), retry } }
-                }
+                Some(retry) => Event::Failed {
+                    function,
+                    failure: Failure { reason: "refused".into(), retry, hint: None },
+                },
                 None => {
                     *answered.entry(function).or_default() += 1;
                     let outputs: Vec<String> =
@@ -234,7 +235,7 @@ fn the_wait_a_function_asks_for_is_kept() {
     walk.start(vec!["x"]);
     let failed = |wait| Event::Failed {
         function: 0,
-        failure: Failure { reason: "busy".into(), retry: Retry::After(wait) },
+        failure: Failure { reason: "busy".into(), retry: Retry::After(wait), hint: None },
     };
     walk.handle(Duration::ZERO, failed(Duration::from_secs(3)));
     assert_eq!(walk.next_tick(), Some(Duration::from_secs(3)));

@@ -1,34 +1,17 @@
-use std::io;
 use tranche_schema::exit_code;
+use tranche_serving::ServingError;
 use tranche_transport::SharedError;
 
 /// A process that cannot begin to serve. A slice that cannot be loaded is not among
 /// these: the process then answers every request with the reason.
 #[derive(Debug, thiserror::Error)]
 pub enum ShimError {
-    /// An option that must be at least one is zero.
-    #[error("{flag} is 0")]
-    Zero {
-        /// The flag.
-        flag: &'static str,
-    },
-    /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: String,
-        /// Why.
-        source: io::Error,
-    },
+    /// Options are wrong, the address cannot be listened on, or the system refuses threads.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
     /// The shared folder cannot be opened.
     #[error(transparent)]
     Shared(#[from] SharedError),
-    /// The system refuses threads, timers or signal handlers.
-    #[error("cannot start: {source}")]
-    System {
-        /// Why.
-        source: io::Error,
-    },
 }
 
 impl ShimError {
@@ -36,12 +19,8 @@ impl ShimError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Zero { .. } => "give it a number of at least 1",
-            Self::Listen { .. } => {
-                "another process may hold the address, or the folder of the socket is missing; socket paths have at most 107 bytes"
-            }
+            Self::Serving(error) => error.hint(),
             Self::Shared(error) => error.hint(),
-            Self::System { .. } => "check the limits on processes and open files",
         }
     }
 
@@ -49,8 +28,8 @@ impl ShimError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Zero { .. } => exit_code::USAGE,
-            Self::Listen { .. } | Self::Shared(_) | Self::System { .. } => exit_code::REMOTE,
+            Self::Serving(error) => error.exit_code(),
+            Self::Shared(_) => exit_code::REMOTE,
         }
     }
 }

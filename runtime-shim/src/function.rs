@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Semaphore, mpsc, watch};
 
+use tranche_serving::Phase;
+
 use crate::ShimOptions;
+use crate::onward::Onward;
 use crate::slice::{LoadFailure, Slice};
 use crate::worker::Job;
 
@@ -29,21 +32,27 @@ pub(crate) struct Function {
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
     /// One a request from its head to its answer: what bounds memory.
     pub(crate) in_flight: Arc<Semaphore>,
-    pub(crate) draining: watch::Sender<bool>,
+    pub(crate) phase: watch::Sender<Phase>,
     /// The engine panicked: what is left of the session is not to be trusted.
     pub(crate) poisoned: AtomicBool,
     pub(crate) answered: AtomicU64,
+    pub(crate) onward: Onward,
 }
 
 impl Function {
     pub(crate) fn is_draining(&self) -> bool {
-        *self.draining.borrow()
+        *self.phase.borrow() == Phase::Draining
+    }
+
+    /// It was told to stop, whether or not it still takes requests.
+    pub(crate) fn is_leaving(&self) -> bool {
+        *self.phase.borrow() != Phase::Serving
     }
 
     /// The body of health and readiness.
     pub(crate) fn describe(&self) -> Value {
         let (state, failure) = match &*self.state.borrow() {
-            _ if self.is_draining() => ("draining", None),
+            _ if self.is_leaving() => ("draining", None),
             State::Loading => ("loading", None),
             State::Ready => ("ready", None),
             State::Failed(failure) => ("failed", Some(failure.clone())),
@@ -57,7 +66,7 @@ impl Function {
             "slice": self.options.slice,
             "engine": engine,
             "version": env!("CARGO_PKG_VERSION"),
-            "in_flight": self.options.max_in_flight.saturating_sub(self.in_flight.available_permits()),
+            "in_flight": self.options.server.max_in_flight.saturating_sub(self.in_flight.available_permits()),
             "answered": self.answered.load(Ordering::Relaxed),
         });
         if let (Some(failure), Value::Object(fields)) = (failure, &mut value) {

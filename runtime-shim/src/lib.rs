@@ -5,20 +5,19 @@
 //! docs/formats/function-http.md is the contract.
 
 mod answer;
-mod body;
 mod error;
 mod function;
-mod listen;
 mod metrics;
+mod onward;
 mod options;
 mod server;
 mod slice;
 mod worker;
 
 pub use error::ShimError;
-pub use listen::Listen;
 pub use options::ShimOptions;
 pub use server::{run, serve};
+pub use tranche_serving::{Listen, ServerOptions};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use std::process::ExitCode;
+use tranche_serving::watchdog_defaults;
 use tranche_shim::{ShimOptions, built_in, run};
 
 /// Runs one slice of a bundle behind HTTP.
@@ -36,8 +37,15 @@ fn main() -> ExitCode {
     // Read where the optimiser does not look through, so that the linker keeps it.
     let engines = String::from_utf8_lossy(std::hint::black_box(&ENGINES));
     let version = format!("{}\nengines: {engines}", env!("CARGO_PKG_VERSION"));
-    let matches = Arguments::command().long_version(&*version.leak()).get_matches();
-    match Arguments::from_arg_matches(&matches) {
+    let command = Arguments::command().long_version(&*version.leak());
+    // A variable that is not UTF-8 is none of of-watchdog's.
+    let arguments = watchdog_defaults(command, |name| std::env::var(name).ok())
+        .map_err(|error| {
+            Arguments::command()
+                .error(clap::error::ErrorKind::InvalidValue, format!("{error}; {}", error.hint()))
+        })
+        .and_then(|command| Arguments::from_arg_matches(&command.try_get_matches()?));
+    match arguments {
         Ok(arguments) => run(arguments.shim, built_in()).into(),
         Err(error) => error.exit(),
     }

@@ -1,22 +1,9 @@
-use std::fmt::Write as _;
 use std::io::Write as _;
 use tranche_schema::{ByteCount, FunctionMetrics};
 
 /// The metrics as JSON in ASCII, as a header needs it.
 pub(crate) fn to_header(metrics: &FunctionMetrics) -> String {
-    let json = serde_json::to_string(metrics).unwrap_or_default();
-    let mut text = String::with_capacity(json.len());
-    for character in json.chars() {
-        if character.is_ascii() {
-            text.push(character);
-        } else {
-            let mut units = [0; 2];
-            for unit in character.encode_utf16(&mut units) {
-                let _ = write!(text, "\\u{unit:04x}");
-            }
-        }
-    }
-    text
+    tranche_schema::to_ascii_json(metrics).unwrap_or_default()
 }
 
 /// Prints the metrics as one line. Nobody reading it is no reason to fail a request.
@@ -42,15 +29,6 @@ pub(crate) fn peak_memory() -> ByteCount {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn any_name_fits_a_header() {
-        let metrics =
-            FunctionMetrics { slice: "tranché \u{1F52A}\n".to_owned(), ..FunctionMetrics::default() };
-        let text = to_header(&metrics);
-        assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
-        assert_eq!(serde_json::from_str::<FunctionMetrics>(&text).unwrap(), metrics);
-    }
 
     #[test]
     fn this_process_has_a_peak() {

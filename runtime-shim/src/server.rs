@@ -1,37 +1,32 @@
-//! Listening, routes, and the way to stop.
+//! Routes, and a request's way to the worker.
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, EXPECT, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
 use tranche_schema::exit_code;
-use tranche_transport::{Frame, HEALTH_PATH, INVOKE_PATH, READY_PATH, SharedFolder};
+use tranche_serving::{
+    Answer, Listener, Phase, Refusal, ServingError, accept, becomes, echo, json_response, read_body, refuse,
+    too_large,
+};
+use tranche_transport::{CALL_ID_HEADER, Frame, HEALTH_PATH, INVOKE_PATH, READY_PATH, SharedFolder};
 
-use crate::answer::{Answer, Refusal, frame_response, json_response};
+use crate::answer::{bad_frame, frame_response, with_metrics};
 use crate::function::{Function, State};
-use crate::listen::Listener;
+use crate::onward::{Continuation, Onward, Way};
 use crate::slice::{LoadFailure, Slice};
 use crate::worker::{Job, Outcome, work};
-use crate::{EngineOpener, Listen, ShimError, ShimOptions, body};
+use crate::{EngineOpener, Listen, ShimError, ShimOptions};
 
-/// Longest request head, and the pause after an accept that failed.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A deadline that no request reaches, for those too far away to count.
 const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest call id taken over.
+const MAX_CALL_ID_BYTES: usize = 256;
 
 /// Runs a function's process until SIGTERM or SIGINT and returns its exit code: 0, or
 /// 20 when the slice could not be loaded, or 101 when the engine panicked.
@@ -39,37 +34,9 @@ const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Logs go to stderr (`TRANCHE_LOG` filters them), one line of metrics a request to stdout.
 #[must_use]
 pub fn run(options: ShimOptions, opener: EngineOpener) -> u8 {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TRANCHE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .try_init();
     // One thread moves bytes, the worker's runs the slice: a function rarely has two CPUs.
-    let served = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .and_then(|runtime| {
-            let signals = {
-                let _context = runtime.enter();
-                (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-            };
-            Ok((runtime, signals))
-        })
-        .map_err(|source| ShimError::System { source })
-        .and_then(|(runtime, (mut terminate, mut interrupt))| {
-            let stop = async move {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            };
-            let code = runtime.block_on(serve(options, opener, stop, |_| {}));
-            runtime.shutdown_background();
-            code
-        });
-    served.unwrap_or_else(|failure| {
+    let served = tranche_serving::run(async |stop| serve(options, opener, stop, |_| {}).await);
+    served.map_err(ShimError::from).flatten().unwrap_or_else(|failure| {
         error!(hint = failure.hint(), "{failure}");
         failure.exit_code()
     })
@@ -89,12 +56,17 @@ pub async fn serve(
 ) -> Result<u8, ShimError> {
     options.check()?;
     let shared = options.shared_folder.as_deref().map(SharedFolder::open).transpose()?;
-    let listener = Listener::bind(&options.listen).await?;
+    let listener = Listener::bind(&options.server.listen).await?;
     let address = listener.address();
     info!(slice = %options.slice, %address, "listening");
     listening(address);
     let function = start(options, opener, shared)?;
-    accept(&function, listener, stop).await;
+    let service = {
+        let function = Arc::clone(&function);
+        move |request| answer(Arc::clone(&function), request)
+    };
+    accept(listener, &function.options.server, &function.phase, service, stop).await;
+    finish_onward(&function).await;
     Ok(if function.poisoned.load(Ordering::Relaxed) {
         exit_code::BUG
     } else if matches!(*function.state.borrow(), State::Failed(_)) {
@@ -102,6 +74,15 @@ pub async fn serve(
     } else {
         exit_code::OK
     })
+}
+
+/// Requests that go on by themselves have no connection that draining waits for.
+async fn finish_onward(function: &Function) {
+    let all = u32::try_from(function.options.server.max_in_flight).unwrap_or(u32::MAX);
+    let finished = function.in_flight.acquire_many(all);
+    if tokio::time::timeout(function.options.server.drain_deadline, finished).await.is_err() {
+        warn!("stopped with requests unanswered or not handed on");
+    }
 }
 
 /// Reads the manifest and starts the worker, which loads the slice.
@@ -120,21 +101,22 @@ fn start(
         }
     };
     let function = Arc::new(Function {
-        in_flight: Arc::new(Semaphore::new(options.max_in_flight)),
+        in_flight: Arc::new(Semaphore::new(options.server.max_in_flight)),
         options,
         slice,
         state: watch::channel(state).0,
         jobs,
-        draining: watch::channel(false).0,
+        phase: watch::channel(Phase::Serving).0,
         poisoned: AtomicBool::new(false),
         answered: AtomicU64::new(0),
+        onward: Onward::new(),
     });
     if let Ok(slice) = function.slice.clone() {
         let worker = Arc::clone(&function);
         std::thread::Builder::new()
             .name("session".to_owned())
             .spawn(move || work(&worker, &slice, opener, shared.as_ref(), queue))
-            .map_err(|source| ShimError::System { source })?;
+            .map_err(|source| ServingError::System { source })?;
         tokio::spawn(limit_loading(Arc::clone(&function)));
     }
     Ok(function)
@@ -158,80 +140,18 @@ async fn limit_loading(function: Arc<Function>) {
     });
 }
 
-async fn accept(function: &Arc<Function>, listener: Listener, stop: impl Future<Output = ()>) {
-    let connections = Arc::new(Semaphore::new(function.options.max_connections));
-    let mut tasks = JoinSet::new();
-    let poisoned = becomes(&function.draining, |draining| *draining);
-    let mut stop = pin!(async {
-        tokio::select! {
-            () = stop => {}
-            () = poisoned => {}
-        }
-    });
-    loop {
-        let free = Arc::clone(&connections).acquire_owned();
-        let accepted = async {
-            let permit = free.await.ok();
-            let spawned = match &listener {
-                Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                    let _ = stream.set_nodelay(true);
-                    tasks.spawn(converse(Arc::clone(function), stream, permit));
-                }),
-                Listener::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                    tasks.spawn(converse(Arc::clone(function), stream, permit));
-                }),
-            };
-            if let Err(failure) = spawned {
-                // Out of descriptors, as a rule: some will be free again.
-                warn!("cannot accept a connection: {failure}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = &mut stop => break,
-            () = accepted => {}
-        }
-        while tasks.try_join_next().is_some() {}
-    }
-    drop(listener);
-    function.draining.send_replace(true);
-    info!(connections = tasks.len(), "draining");
-    let drained = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(function.options.drain_deadline, drained).await.is_err() {
-        warn!(connections = tasks.len(), "stopped with requests unanswered");
-    }
+async fn answer(function: Arc<Function>, request: Request<Incoming>) -> Answer {
+    let call_id = request.headers().get(CALL_ID_HEADER).filter(|id| id.len() <= MAX_CALL_ID_BYTES).cloned();
+    let mut response = route(&function, request, call_id.as_ref()).await;
+    echo(&mut response, CALL_ID_HEADER, call_id);
+    response
 }
 
-/// Serves one connection until it ends, or until its current request is answered when draining.
-async fn converse<S>(function: Arc<Function>, stream: S, permit: Option<tokio::sync::OwnedSemaphorePermit>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(|request| {
-        let function = Arc::clone(&function);
-        async move { Ok::<_, Infallible>(answer(&function, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(function.options.header_timeout)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = becomes(&function.draining, |draining| *draining) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(failure) = ended {
-        debug!("connection: {failure}");
-    }
-    drop(permit);
-}
-
-async fn answer(function: &Arc<Function>, request: Request<Incoming>) -> Answer {
+async fn route(
+    function: &Arc<Function>,
+    request: Request<Incoming>,
+    call_id: Option<&HeaderValue>,
+) -> Answer {
     let allow = match request.uri().path() {
         HEALTH_PATH if request.method() == Method::GET => {
             return json_response(StatusCode::OK, &function.describe());
@@ -240,31 +160,34 @@ async fn answer(function: &Arc<Function>, request: Request<Incoming>) -> Answer 
             return json_response(readiness(function), &function.describe());
         }
         INVOKE_PATH if request.method() == Method::POST => {
-            let Outcome { result, metrics } = invoke(function, request).await;
-            return match result {
-                Ok(output) => frame_response(output.chunks, metrics.as_ref()),
-                Err(refusal) => refusal.into_response(metrics.as_ref()),
+            let call_id = call_id.and_then(|id| Some(id.to_str().ok()?.to_owned()));
+            return match admit(function, request, call_id).await {
+                Ok(Admitted::GoesOn) => {
+                    json_response(StatusCode::ACCEPTED, &serde_json::json!({ "state": "accepted" }))
+                }
+                Ok(Admitted::Done(Outcome { result: Ok(output), metrics })) => {
+                    frame_response(output.chunks, metrics.as_ref())
+                }
+                Ok(Admitted::Done(Outcome { result: Err(refusal), metrics })) => {
+                    with_metrics(refusal.into_response(), metrics.as_ref())
+                }
+                Err(refusal) => {
+                    debug!(code = refusal.code, "{}", refusal.message);
+                    refusal.into_response()
+                }
             };
         }
         HEALTH_PATH | READY_PATH => Some("GET"),
         INVOKE_PATH => Some("POST"),
         _ => None,
     };
+    let path = request.uri().path();
     let refusal = match allow {
-        Some(method) => Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method-not-allowed",
-            format!("{} is not for {}", request.method(), request.uri().path()),
-            format!("use {method}"),
-        ),
-        None => Refusal::new(
-            StatusCode::NOT_FOUND,
-            "not-found",
-            format!("there is nothing at {}", request.uri().path()),
-            "POST a frame to /, or GET /_/health or /_/ready",
-        ),
+        Some(allowed) => Refusal::method_not_allowed(request.method(), path, allowed),
+        None => Refusal::not_found(path, "POST a frame to /, or GET /_/health or /_/ready"),
     };
-    let mut response = refuse(function, request, refusal).await.into_response(None);
+    let max_body_bytes = function.options.server.max_body_bytes;
+    let mut response = refuse(request, max_body_bytes, refusal).await.into_response();
     if let Some(method) = allow {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
     }
@@ -273,95 +196,114 @@ async fn answer(function: &Arc<Function>, request: Request<Incoming>) -> Answer 
 
 fn readiness(function: &Function) -> StatusCode {
     match &*function.state.borrow() {
-        _ if function.is_draining() => StatusCode::SERVICE_UNAVAILABLE,
+        _ if function.is_leaving() => StatusCode::SERVICE_UNAVAILABLE,
         State::Ready => StatusCode::OK,
         State::Loading => StatusCode::SERVICE_UNAVAILABLE,
         State::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
-async fn invoke(function: &Arc<Function>, request: Request<Incoming>) -> Outcome {
-    match admit(function, request).await {
-        Ok(outcome) => outcome,
-        Err(refusal) => {
-            debug!(code = refusal.code, "{}", refusal.message);
-            Outcome { result: Err(refusal), metrics: None }
-        }
-    }
+/// A request that was not refused.
+enum Admitted {
+    /// It is answered with this.
+    Done(Outcome),
+    /// It goes on by itself; its caller is told so.
+    GoesOn,
 }
 
 /// From a request's head to its outcome. What can be refused by the head alone is, before
 /// the body is read.
-async fn admit(function: &Arc<Function>, request: Request<Incoming>) -> Result<Outcome, Refusal> {
-    let options = &function.options;
+async fn admit(
+    function: &Arc<Function>,
+    request: Request<Incoming>,
+    call_id: Option<String>,
+) -> Result<Admitted, Refusal> {
+    let (options, server) = (&function.options, &function.options.server);
     let arrived = Instant::now();
     let declared = request.body().size_hint().exact();
+    let (way, wrong_way) = match Way::read(request.headers(), &options.continue_to) {
+        Ok(way) => (way, None),
+        Err(refusal) => (None, Some(refusal)),
+    };
     let turned_away = if function.is_draining() {
         Some(Refusal::draining())
     } else if let State::Failed(failure) = &*function.state.borrow() {
         Some(load_failed(failure))
-    } else if declared.is_some_and(|bytes| bytes > options.max_body_bytes) {
-        Some(body::too_large(declared, options.max_body_bytes))
+    } else if declared.is_some_and(|bytes| bytes > server.max_body_bytes) {
+        Some(too_large(declared, server.max_body_bytes))
     } else {
-        None
+        wrong_way
     };
     if let Some(refusal) = turned_away {
-        return Err(refuse(function, request, refusal).await);
+        return Err(refuse(request, server.max_body_bytes, refusal).await);
     }
     let slice = match &function.slice {
         Ok(slice) => slice,
         Err(failure) => return Err(load_failed(failure)),
     };
     let permit = match Arc::clone(&function.in_flight).try_acquire_owned() {
-        Ok(permit) => permit,
+        Ok(permit) => Arc::new(permit),
         Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-            let refusal = Refusal::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "busy",
-                format!("{} requests are in flight already", options.max_in_flight),
-                "wait as Retry-After says; `--max-in-flight` is the bound",
-            );
-            return Err(refuse(function, request, refusal).await);
+            let refusal = Refusal::busy(server.max_in_flight);
+            return Err(refuse(request, server.max_body_bytes, refusal).await);
         }
     };
-    let whole = after(arrived, options.request_deadline);
-    let bytes =
-        body::read(request.into_body(), options.max_body_bytes, options.body_timeout, whole.into()).await?;
+    let whole = after(arrived, server.bounded(options.request_deadline));
+    let bytes = read_body(request.into_body(), server, whole.into(), Frame::announced_bytes).await?;
     let received = Instant::now();
-    let frame = Frame::parse(bytes, &slice.frame_limits)?;
+    let mut frame = Frame::parse(bytes, &slice.frame_limits).map_err(|error| bad_frame(&error))?;
+    let reads = |name: &str| slice.manifest.inputs.iter().any(|input| input.name == name);
+    let carried = way.as_ref().map(|way| way.split(&mut frame, reads)).unwrap_or_default();
     slice.check(&frame)?;
-    let deadline = after(arrived, frame.header.deadline.unwrap_or(options.request_deadline));
+    let deadline = after(arrived, server.bounded(frame.header.deadline.unwrap_or(options.request_deadline)));
     let (reply, outcome) = oneshot::channel();
+    let continuation = way.map(|way| {
+        let header = frame.header.clone();
+        (Continuation { way, carried, header, deadline }, Arc::clone(&permit))
+    });
     // Queued at once, loaded or not, so that requests run in the order in which they came.
-    let job = Job { frame, received, deadline, reply, permit };
-    if function.jobs.send(job).is_ok() {
-        let failed = becomes(&function.state, |state| matches!(state, State::Failed(_)));
-        tokio::select! {
-            biased;
-            Ok(outcome) = outcome => return Ok(outcome),
-            () = tokio::time::sleep_until(deadline.into()) => {
-                return Err(Refusal::deadline("the deadline passed before the answer was ready"));
-            }
-            () = failed => {}
-        }
+    let job = Job { frame, call_id, received, deadline, reply, permit, inline: continuation.is_some() };
+    if function.jobs.send(job).is_err() {
+        return Err(gone(function));
     }
-    match &*function.state.borrow() {
-        State::Failed(failure) => Err(load_failed(failure)),
-        State::Loading | State::Ready => Err(Refusal::draining()),
+    let Some((continuation, permit)) = continuation else {
+        return wait(function, outcome, deadline).await.map(Admitted::Done);
+    };
+    let function = Arc::clone(function);
+    tokio::spawn(async move {
+        let (result, metrics) = match wait(&function, outcome, deadline).await {
+            Ok(Outcome { result, metrics }) => (result, metrics),
+            Err(refusal) => (Err(refusal), None),
+        };
+        function.onward.finish(continuation, result, metrics).await;
+        drop(permit);
+    });
+    Ok(Admitted::GoesOn)
+}
+
+/// Waits for what the worker says of a job, until its deadline.
+async fn wait(
+    function: &Function,
+    outcome: oneshot::Receiver<Outcome>,
+    deadline: Instant,
+) -> Result<Outcome, Refusal> {
+    let failed = becomes(&function.state, |state| matches!(state, State::Failed(_)));
+    tokio::select! {
+        biased;
+        Ok(outcome) = outcome => Ok(outcome),
+        () = tokio::time::sleep_until(deadline.into()) => {
+            Err(Refusal::deadline("the deadline passed before the answer was ready"))
+        }
+        () = failed => Err(gone(function)),
     }
 }
 
-/// Reads on for a while so that the caller gets to see the refusal; a caller that asked
-/// whether it may send its body does not get to send it.
-async fn refuse(function: &Function, request: Request<Incoming>, refusal: Refusal) -> Refusal {
-    if request.body().is_end_stream() {
-        return refusal;
+/// Why there is no worker any more.
+fn gone(function: &Function) -> Refusal {
+    match &*function.state.borrow() {
+        State::Failed(failure) => load_failed(failure),
+        State::Loading | State::Ready => Refusal::draining(),
     }
-    if request.headers().contains_key(EXPECT) {
-        return refusal.closing();
-    }
-    body::discard(request.into_body(), function.options.max_body_bytes).await;
-    refusal
 }
 
 fn load_failed(failure: &LoadFailure) -> Refusal {
@@ -371,12 +313,6 @@ fn load_failed(failure: &LoadFailure) -> Refusal {
         failure.message.clone(),
         failure.hint.clone(),
     )
-}
-
-/// Waits until the value is such; the value is not held, so others may change it.
-async fn becomes<T>(value: &watch::Sender<T>, such: impl FnMut(&T) -> bool) {
-    // The sender is borrowed, so it lives, so this does not fail.
-    let _ = value.subscribe().wait_for(such).await;
 }
 
 fn after(start: Instant, time: Duration) -> Instant {

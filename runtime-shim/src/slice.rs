@@ -5,8 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use tranche_schema::{Channel, Codec, Document as _, ElementType, Manifest, SliceManifest};
 use tranche_transport::{Frame, FrameLimits};
 
+use tranche_serving::Refusal;
+
 use crate::ShimOptions;
-use crate::answer::Refusal;
+use crate::answer::bad_input;
 
 /// Why the slice cannot be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,12 +85,12 @@ impl Slice {
             engine: options.engine.clone().unwrap_or(bundle.engine),
             routes,
             frame_limits: FrameLimits {
-                max_frame_bytes: options.max_body_bytes,
+                max_frame_bytes: options.server.max_body_bytes,
                 max_tensor_bytes: u64::MAX,
                 max_total_tensor_bytes: u64::MAX,
                 ..FrameLimits::default()
             },
-            tensor_limits: tensor_limits(&manifest, options.max_body_bytes),
+            tensor_limits: tensor_limits(&manifest, options.server.max_body_bytes),
             manifest,
         })
     }
@@ -105,10 +107,10 @@ impl Slice {
         }
         for expected in &self.manifest.inputs {
             let Some(found) = frame.tensor(&expected.name) else {
-                return Err(Refusal::bad_input(format!("input `{}` is missing", expected.name)));
+                return Err(bad_input(format!("input `{}` is missing", expected.name)));
             };
             if found.spec != *expected {
-                return Err(Refusal::bad_input(format!(
+                return Err(bad_input(format!(
                     "input `{}` is {} {:?}, the slice takes {} {:?}",
                     expected.name,
                     found.spec.element_type,
@@ -120,7 +122,7 @@ impl Slice {
         }
         let known = |name: &str| self.manifest.inputs.iter().any(|input| input.name == name);
         match frame.tensors.iter().find(|tensor| !known(&tensor.spec.name)) {
-            Some(extra) => Err(Refusal::bad_input(format!("the slice has no input `{}`", extra.spec.name))),
+            Some(extra) => Err(bad_input(format!("the slice has no input `{}`", extra.spec.name))),
             None => Ok(()),
         }
     }

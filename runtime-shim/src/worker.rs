@@ -10,9 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{error, info, warn};
 use tranche_engine::{EngineError, LoadOptions, OutputBuffer, Session};
 use tranche_schema::{ByteCount, Channel, FunctionMetrics, Tensor};
+use tranche_serving::{Phase, Refusal};
 use tranche_transport::{CodedTensor, Frame, FrameError, Placement, RequestHeader, SharedFolder};
 
-use crate::answer::Refusal;
+use crate::answer::{bad_frame, bad_input};
 use crate::function::{Function, State};
 use crate::slice::{LoadFailure, Slice};
 use crate::{EngineOpener, metrics};
@@ -20,12 +21,16 @@ use crate::{EngineOpener, metrics};
 /// A request whose frame fits the slice.
 pub(crate) struct Job {
     pub(crate) frame: Frame,
+    /// What the caller calls it.
+    pub(crate) call_id: Option<String>,
     /// When its last byte had come.
     pub(crate) received: Instant,
     pub(crate) deadline: Instant,
     pub(crate) reply: oneshot::Sender<Outcome>,
     /// Held until the worker is done with it, whether or not the caller still waits.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Arc<OwnedSemaphorePermit>,
+    /// Its outputs go on over the network: no mapped files.
+    pub(crate) inline: bool,
 }
 
 /// The answer's bytes or why there are none, and what it took.
@@ -37,6 +42,8 @@ pub(crate) struct Outcome {
 /// An answer's frame.
 pub(crate) struct Output {
     pub(crate) chunks: Vec<Bytes>,
+    /// The tensors in it.
+    pub(crate) tensors: Vec<CodedTensor>,
     /// Shared files it names.
     leases: Vec<String>,
 }
@@ -70,7 +77,7 @@ pub(crate) fn work(
         if job.reply.is_closed() {
             continue; // The caller has gone, or was told that its time is over.
         }
-        let Job { frame, received, deadline, reply, permit } = job;
+        let Job { frame, call_id, received, deadline, reply, permit, inline } = job;
         if Instant::now() >= deadline {
             let refusal = Refusal::deadline("the deadline passed while the request waited");
             let _ = reply.send(Outcome { result: Err(refusal), metrics: None });
@@ -80,13 +87,17 @@ pub(crate) fn work(
             request_id: frame.header.request_id_hex(),
             slice: slice.manifest.name.clone(),
             attempt: frame.header.attempt,
+            call_id,
             wait_ms: received.elapsed().into(),
             input_bytes: ByteCount(frame.raw_bytes()),
             input_coded_bytes: ByteCount(frame.coded_bytes()),
             cold,
             ..FunctionMetrics::default()
         };
-        let run = AssertUnwindSafe(|| run(session.as_mut(), slice, shared, frame, &mut measured));
+        let run = AssertUnwindSafe(|| {
+            let folders = Folders { inputs: shared, outputs: shared.filter(|_| !inline) };
+            run(session.as_mut(), slice, folders, frame, &mut measured)
+        });
         let result = catch_unwind(run);
         measured.peak_memory_bytes = metrics::peak_memory();
         measured.billed_ms = received.elapsed().into();
@@ -119,7 +130,7 @@ pub(crate) fn work(
         if poisoned {
             function.poisoned.store(true, Ordering::Relaxed);
             fail(function, panicked(slice, "running"));
-            function.draining.send_replace(true);
+            function.phase.send_replace(Phase::Draining);
             return;
         }
     }
@@ -144,10 +155,17 @@ fn load(function: &Function, slice: &Slice, opener: EngineOpener) -> Result<Box<
     )
 }
 
+/// Where mapped files of inputs lie, and those of outputs go.
+#[derive(Clone, Copy)]
+struct Folders<'a> {
+    inputs: Option<&'a SharedFolder>,
+    outputs: Option<&'a SharedFolder>,
+}
+
 fn run(
     session: &mut dyn Session,
     slice: &Slice,
-    shared: Option<&SharedFolder>,
+    folders: Folders<'_>,
     frame: Frame,
     measured: &mut FunctionMetrics,
 ) -> Result<Output, Refusal> {
@@ -156,8 +174,8 @@ fn run(
     for input in &slice.manifest.inputs {
         let coded = frame
             .tensor(&input.name)
-            .ok_or_else(|| Refusal::bad_input(format!("input `{}` is missing", input.name)))?;
-        inputs.push(coded.decode(&slice.tensor_limits, shared)?);
+            .ok_or_else(|| bad_input(format!("input `{}` is missing", input.name)))?;
+        inputs.push(coded.decode(&slice.tensor_limits, folders.inputs).map_err(|error| bad_frame(&error))?);
     }
     let header = RequestHeader { slice: slice.manifest.name.clone(), deadline: None, ..frame.header };
     drop(frame.tensors);
@@ -194,7 +212,7 @@ fn run(
                 "profile the model again with the shapes it is to run with",
             ));
         }
-        let placement = match (route.channel, shared) {
+        let placement = match (route.channel, folders.outputs) {
             (Channel::MappedFile, Some(folder)) => Placement::Shared(folder),
             (Channel::MappedFile, None) | (Channel::Inline, _) => Placement::Inline,
         };
@@ -214,7 +232,7 @@ fn run(
     let chunks = answer.to_chunks().map_err(unencodable)?;
     let leases = answer.leases().map(|lease| lease.name.clone()).collect();
     measured.encode_ms = started.elapsed().into();
-    Ok(Output { chunks, leases })
+    Ok(Output { chunks, tensors: answer.tensors, leases })
 }
 
 fn engine_failed(message: String, hint: &str) -> Refusal {

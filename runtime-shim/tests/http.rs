@@ -172,7 +172,7 @@ async fn wrong_frames_are_refused_with_the_tensor_named() {
 
 #[tokio::test]
 async fn bodies_beyond_the_limit_are_refused_declared_or_not() {
-    let server = Setup::new().options(|options| options.max_body_bytes = 1000).start().await;
+    let server = Setup::new().options(|options| options.server.max_body_bytes = 1000).start().await;
     let declared = server.post(vec![0; 1001]).await;
     assert_eq!(declared.status(), 413);
     assert_eq!(json(declared).await["code"], "too-large");
@@ -187,7 +187,7 @@ async fn bodies_beyond_the_limit_are_refused_declared_or_not() {
 
 #[tokio::test]
 async fn more_requests_than_allowed_are_told_to_come_back() {
-    let server = holding().options(|options| options.max_in_flight = 2).start().await;
+    let server = holding().options(|options| options.server.max_in_flight = 2).start().await;
     let first = server.posting(&frame(&[1.0; 4]));
     let second = server.posting(&frame(&[2.0; 4]));
     server.in_flight(2).await;
@@ -295,7 +295,7 @@ async fn told_to_stop_it_answers_what_it_has_and_takes_no_more() {
 #[tokio::test]
 async fn draining_ends_at_its_deadline() {
     let server =
-        holding().options(|options| options.drain_deadline = Duration::from_millis(50)).start().await;
+        holding().options(|options| options.server.drain_deadline = Duration::from_millis(50)).start().await;
     let gate = server.engine.run.clone();
     let running = server.posting(&frame(&[1.0; 4]));
     server.runs(1).await;
@@ -304,13 +304,29 @@ async fn draining_ends_at_its_deadline() {
     running.abort();
 }
 
+/// The platform's bound holds whatever a frame asks for.
+#[tokio::test]
+async fn no_request_takes_longer_than_exec_timeout() {
+    let server = {
+        let setup =
+            holding().options(|options| options.server.exec_timeout = Some(Duration::from_millis(100)));
+        setup.start().await
+    };
+    let mut patient = frame(&[1.0; 4]);
+    patient.header.deadline = Some(Duration::from_secs(60));
+    let response = server.post(patient.to_bytes().unwrap()).await;
+    assert_eq!(response.status(), 504);
+    assert_eq!(json(response).await["code"], "deadline");
+    server.engine.run.open();
+}
+
 #[tokio::test]
 async fn slow_senders_are_cut_off() {
     let server = {
         let setup = Setup::new().options(|options| {
-            options.header_timeout = Duration::from_millis(100);
-            options.body_timeout = Duration::from_millis(100);
-            options.max_in_flight = 1;
+            options.server.header_timeout = Duration::from_millis(100);
+            options.server.body_timeout = Duration::from_millis(100);
+            options.server.max_in_flight = 1;
         });
         setup.start().await
     };
@@ -323,7 +339,7 @@ async fn slow_senders_are_cut_off() {
 
 #[tokio::test]
 async fn a_body_cut_short_frees_its_place() {
-    let server = Setup::new().options(|options| options.max_in_flight = 1).start().await;
+    let server = Setup::new().options(|options| options.server.max_in_flight = 1).start().await;
     let cut = raw(&server, "POST / HTTP/1.1\r\nhost: f\r\ncontent-length: 100\r\n\r\nTRNF").await;
     server.in_flight(1).await;
     drop(cut);

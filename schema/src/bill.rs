@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct FunctionMetrics {
     /// Request id, as hexadecimal digits.
     pub request_id: String,
+    /// The caller's name of the call (`X-Call-Id`), if it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
     /// The slice that ran.
     pub slice: String,
     /// Which try this is, from 1.

@@ -135,6 +135,17 @@ impl Frame {
         Ok(buffer.freeze())
     }
 
+    /// The length of the whole frame that these first bytes of it announce, for whoever receives it
+    /// without having been told. `None` while too few bytes are there, or when they are of no frame.
+    #[must_use]
+    pub fn announced_bytes(start: &[u8]) -> Option<u64> {
+        let mut reader = Reader::new(start);
+        let magic = reader.array::<4>("the magic number").ok()?;
+        reader.take(12, "the header").ok()?;
+        let length = reader.u64("the frame length").ok()?;
+        (magic == MAGIC).then_some(length)
+    }
+
     /// Reads a frame's header and table. Payloads are sliced out of `bytes`, neither
     /// copied nor read, except for the gaps between them.
     ///

@@ -37,7 +37,10 @@ pub use codec::ZSTD_LEVEL;
 pub use error::FrameError;
 pub use frame::{ALIGNMENT, FIXED_HEADER_BYTES, Frame, MAGIC, VERSION};
 pub use header::RequestHeader;
-pub use http::{CONTENT_TYPE, HEALTH_PATH, INVOKE_PATH, METRICS_HEADER, READY_PATH};
+pub use http::{
+    CALL_ID_HEADER, CONTENT_TYPE, HEALTH_PATH, INVOKE_PATH, ITINERARY_HEADER, METRICS_HEADER, READY_PATH,
+    TIMEOUT_HEADER, TRAIL_HEADER, call_id, parse_go_duration,
+};
 pub use limits::FrameLimits;
 pub use shared::{LeaseReference, SharedError, SharedFolder, Swept};
 pub use tensor::{CodedTensor, ObjectReference, Payload, Placement};

@@ -1,10 +1,11 @@
-//! Functions that speak the contract over a Unix socket, and break it on demand.
+//! Functions that speak the contract over a Unix socket or behind a gateway's path, and break it
+//! on demand.
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame as BodyFrame, Incoming, SizeHint};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,7 +15,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 use tranche_driver::METRICS_HEADER;
 use tranche_schema::{ByteCount, Codec, FunctionMetrics, Millis, Tensor, TensorSpec};
@@ -26,6 +28,8 @@ pub enum Fault {
     Status(u16, &'static str),
     /// 429, to be tried again after these seconds.
     Busy(u32),
+    /// 302 to somewhere.
+    Redirect(&'static str),
     /// Half of the answer, then the connection ends.
     BreakOff,
     Hang,
@@ -50,6 +54,8 @@ pub enum Fault {
 pub struct Function {
     pub requests: Arc<Mutex<Vec<RequestHeader>>>,
     pub connections: Arc<Mutex<u32>>,
+    /// Of the requests with frames.
+    pub headers: Arc<Mutex<Vec<HeaderMap>>>,
     task: JoinHandle<()>,
 }
 
@@ -65,7 +71,10 @@ struct Behaviour {
     outputs: Vec<TensorSpec>,
     faults: Arc<Mutex<VecDeque<Fault>>>,
     requests: Arc<Mutex<Vec<RequestHeader>>>,
+    headers: Arc<Mutex<Vec<HeaderMap>>>,
     shared: Option<Arc<SharedFolder>>,
+    /// What the gateway cuts off paths.
+    prefix: String,
 }
 
 impl Function {
@@ -76,20 +85,40 @@ impl Function {
         faults: Vec<Fault>,
         shared: Option<Arc<SharedFolder>>,
     ) -> Self {
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let connections = Arc::new(Mutex::new(0));
-        let behaviour = Behaviour {
-            slice: slice.to_owned(),
-            outputs: outputs.to_vec(),
-            faults: Arc::new(Mutex::new(faults.into())),
-            requests: Arc::clone(&requests),
-            shared,
+        let listener = Arc::new(UnixListener::bind(socket).unwrap());
+        let accept = move || {
+            let listener = Arc::clone(&listener);
+            async move { listener.accept().await.unwrap().0 }
         };
-        let listener = UnixListener::bind(socket).unwrap();
+        Self::serve(accept, behaviour((slice, outputs), faults, shared, String::new()))
+    }
+
+    /// Answers at `/function/SLICE` of a gateway of its own; gives that URL too.
+    pub async fn behind_gateway(
+        (slice, outputs): (&str, &[TensorSpec]),
+        faults: Vec<Fault>,
+    ) -> (Self, String) {
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let prefix = format!("/function/{slice}");
+        let url = format!("http://{}{prefix}", listener.local_addr().unwrap());
+        let accept = move || {
+            let listener = Arc::clone(&listener);
+            async move { listener.accept().await.unwrap().0 }
+        };
+        (Self::serve(accept, behaviour((slice, outputs), faults, None, prefix)), url)
+    }
+
+    fn serve<S, F>(accept: impl Fn() -> F + Send + 'static, behaviour: Behaviour) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = S> + Send,
+    {
+        let (requests, headers) = (Arc::clone(&behaviour.requests), Arc::clone(&behaviour.headers));
+        let connections = Arc::new(Mutex::new(0));
         let counter = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             loop {
-                let (stream, _) = listener.accept().await.unwrap();
+                let stream = accept().await;
                 *counter.lock().unwrap() += 1;
                 let behaviour = behaviour.clone();
                 tokio::spawn(async move {
@@ -99,12 +128,34 @@ impl Function {
                 });
             }
         });
-        Self { requests, connections, task }
+        Self { requests, connections, headers, task }
+    }
+}
+
+fn behaviour(
+    (slice, outputs): (&str, &[TensorSpec]),
+    faults: Vec<Fault>,
+    shared: Option<Arc<SharedFolder>>,
+    prefix: String,
+) -> Behaviour {
+    Behaviour {
+        slice: slice.to_owned(),
+        outputs: outputs.to_vec(),
+        faults: Arc::new(Mutex::new(faults.into())),
+        requests: Arc::default(),
+        headers: Arc::default(),
+        shared,
+        prefix,
     }
 }
 
 async fn answer(behaviour: Behaviour, request: Request<Incoming>) -> Result<Response<Pieces>, Infallible> {
-    if request.uri().path() == "/_/ready" {
+    let path = match request.uri().path().strip_prefix(&behaviour.prefix) {
+        Some(path) => path.to_owned(),
+        None => return Ok(plain(404, "error finding function: not found")),
+    };
+    assert!(matches!(path.as_str(), "/" | "/_/ready"), "{path}");
+    if path == "/_/ready" {
         let fault = behaviour.faults.lock().unwrap().pop_front();
         return Ok(match fault {
             Some(Fault::Status(status, text)) => plain(status, text),
@@ -112,9 +163,11 @@ async fn answer(behaviour: Behaviour, request: Request<Incoming>) -> Result<Resp
         });
     }
     assert!(request.headers().contains_key("content-length"));
+    let headers = request.headers().clone();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let frame = Frame::parse(body, &FrameLimits::default()).unwrap();
     behaviour.requests.lock().unwrap().push(frame.header.clone());
+    behaviour.headers.lock().unwrap().push(headers);
     let fault = behaviour.faults.lock().unwrap().pop_front();
     Ok(match fault {
         None => respond(&behaviour, &frame, None),
@@ -122,6 +175,11 @@ async fn answer(behaviour: Behaviour, request: Request<Incoming>) -> Result<Resp
         Some(Fault::Busy(seconds)) => {
             let mut response = plain(429, "{\"message\": \"two requests run\"}");
             response.headers_mut().insert("retry-after", seconds.into());
+            response
+        }
+        Some(Fault::Redirect(to)) => {
+            let mut response = plain(302, "");
+            response.headers_mut().insert("location", to.parse().unwrap());
             response
         }
         Some(Fault::Hang) => std::future::pending().await,

@@ -65,6 +65,10 @@ impl Gate {
         Self(Arc::new((Mutex::new(open), Condvar::new())))
     }
 
+    pub fn close(&self) {
+        *self.0.0.lock().unwrap() = false;
+    }
+
     pub fn open(&self) {
         *self.0.0.lock().unwrap() = true;
         self.0.1.notify_all();

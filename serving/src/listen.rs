@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::ShimError;
+use crate::ServingError;
 
 /// Where a function listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,22 +44,29 @@ impl fmt::Display for Listen {
 }
 
 /// A bound listener.
-pub(crate) enum Listener {
+pub enum Listener {
+    /// On a TCP address.
     Tcp(TcpListener),
+    /// On a Unix socket, whose file goes with it.
     Unix(UnixListener, SocketFile),
 }
 
 impl Listener {
-    pub(crate) async fn bind(listen: &Listen) -> Result<Self, ShimError> {
+    /// Binds the address. A socket file that nobody listens on is replaced.
+    ///
+    /// # Errors
+    /// When the address is in use, is no address of this machine, or its folder cannot be written.
+    pub async fn bind(listen: &Listen) -> Result<Self, ServingError> {
         let bound = match listen {
             Listen::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
             Listen::Unix(path) => bind_unix(path).await,
         };
-        bound.map_err(|source| ShimError::Listen { address: listen.to_string(), source })
+        bound.map_err(|source| ServingError::Listen { address: listen.to_string(), source })
     }
 
     /// The address in use, with the port that the system chose where 0 was asked for.
-    pub(crate) fn address(&self) -> Listen {
+    #[must_use]
+    pub fn address(&self) -> Listen {
         match self {
             Self::Tcp(listener) => {
                 Listen::Tcp(listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0))))
@@ -90,7 +97,7 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
 }
 
 /// Removes the socket when dropped, unless another process has put its own there.
-pub(crate) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     inode: u64,
 }

@@ -1,0 +1,115 @@
+//! What requests share: the deployments, their drivers, and the bounds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, info};
+use tranche_driver::{Driver, Options};
+use tranche_schema::{Deployment, TensorSpec, has_json_form};
+use tranche_serving::Phase;
+
+use crate::{FrontDoorError, FrontDoorOptions};
+
+/// Time of one round of asking functions whether they are ready.
+const WARM_UP_ROUND: Duration = Duration::from_secs(10);
+
+/// A deployment and who walks it.
+pub(crate) struct Model {
+    pub(crate) driver: Driver,
+    /// Its functions were all ready once.
+    pub(crate) ready: AtomicBool,
+}
+
+impl Model {
+    pub(crate) fn deployment(&self) -> &Deployment {
+        self.driver.deployment()
+    }
+}
+
+/// A front door's state.
+pub(crate) struct Door {
+    pub(crate) models: Vec<Arc<Model>>,
+    pub(crate) options: FrontDoorOptions,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// One a request from its head to its answer: what bounds memory.
+    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) answered: AtomicU64,
+}
+
+impl Door {
+    pub(crate) fn new(
+        deployments: Vec<Deployment>,
+        options: &FrontDoorOptions,
+    ) -> Result<Self, FrontDoorError> {
+        if deployments.is_empty() {
+            return Err(FrontDoorError::Nothing);
+        }
+        let mut models: Vec<Arc<Model>> = Vec::with_capacity(deployments.len());
+        for deployment in deployments {
+            if models.iter().any(|model| model.deployment().name == deployment.name) {
+                return Err(FrontDoorError::SameName { name: deployment.name });
+            }
+            check_types(&deployment)?;
+            let deadline = options.server.bounded(options.request_deadline);
+            let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
+            models.push(Arc::new(Model { driver, ready: AtomicBool::new(false) }));
+        }
+        Ok(Self {
+            models,
+            in_flight: Arc::new(Semaphore::new(options.server.max_in_flight)),
+            options: options.clone(),
+            phase: watch::channel(Phase::Serving).0,
+            answered: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks the functions of every deployment in the background until they are ready, which also
+    /// starts those that the platform had stopped.
+    pub(crate) fn warm_up(&self) -> AbortHandle {
+        let mut asking = JoinSet::new();
+        for model in &self.models {
+            let model = Arc::clone(model);
+            asking.spawn(async move {
+                while let Err(failure) = warm_up_once(&model).await {
+                    debug!("not ready yet: {failure}");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                model.ready.store(true, Ordering::Relaxed);
+                info!(deployment = %model.deployment().name, "ready");
+            });
+        }
+        tokio::spawn(async move { while asking.join_next().await.is_some() {} }).abort_handle()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.models.iter().all(|model| model.ready.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count_in_flight(&self) -> usize {
+        self.options.server.max_in_flight.saturating_sub(self.in_flight.available_permits())
+    }
+}
+
+async fn warm_up_once(model: &Model) -> Result<(), String> {
+    match tokio::time::timeout(WARM_UP_ROUND, model.driver.warm_up()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(failure)) => Err(failure.to_string()),
+        Err(_) => Err(format!("no answer within {} s", WARM_UP_ROUND.as_secs())),
+    }
+}
+
+/// A model whose tensors JSON cannot hold is refused before anybody calls it.
+fn check_types(deployment: &Deployment) -> Result<(), FrontDoorError> {
+    let told = |kind: &str, spec: &TensorSpec| FrontDoorError::NoJsonForm {
+        deployment: deployment.name.clone(),
+        what: format!("{kind} `{}` {}", spec.name, spec.element_type),
+    };
+    let inputs = deployment.inputs.iter().map(|spec| ("input", spec));
+    let outputs = deployment.outputs.iter().map(|spec| ("output", spec));
+    match inputs.chain(outputs).find(|(_, spec)| !has_json_form(spec.element_type)) {
+        Some((kind, spec)) => Err(told(kind, spec)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,71 @@
+use tranche_driver::DriverError;
+use tranche_schema::{DocumentError, exit_code};
+use tranche_serving::ServingError;
+
+/// A front door that cannot begin to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum FrontDoorError {
+    /// A deployment.json cannot be read.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A deployment cannot be walked, or its shared folder is gone.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// Options are wrong, or the address cannot be listened on.
+    #[error(transparent)]
+    Serving(#[from] ServingError),
+    /// Nothing to serve.
+    #[error("there is no deployment to serve")]
+    Nothing,
+    /// Paths would be ambiguous.
+    #[error("two deployments have the name `{name}`")]
+    SameName {
+        /// The name.
+        name: String,
+    },
+    /// `--gateway` for functions that are behind none.
+    #[error("deployment `{deployment}` is behind no gateway")]
+    NoGateway {
+        /// The deployment.
+        deployment: String,
+    },
+    /// JSON has no numbers for a tensor of the model.
+    #[error("{what} of deployment `{deployment}` has no form in JSON")]
+    NoJsonForm {
+        /// The deployment.
+        deployment: String,
+        /// The tensor: name and element type.
+        what: String,
+    },
+}
+
+impl FrontDoorError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> &str {
+        match self {
+            Self::Document(error) => error.hint(),
+            Self::Driver(error) => error.hint(),
+            Self::Serving(error) => error.hint(),
+            Self::Nothing => "name a deployment.json with `--deployment`",
+            Self::SameName { .. } => "serve them by two front doors, or deploy one under another name",
+            Self::NoGateway { .. } => "leave `--gateway` out: it is for functions on OpenFaaS",
+            Self::NoJsonForm { .. } => {
+                "convert the tensor inside the model, or call it with `tranche invoke`"
+            }
+        }
+    }
+
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Document(_) | Self::Nothing | Self::SameName { .. } | Self::NoGateway { .. } => {
+                exit_code::USAGE
+            }
+            Self::NoJsonForm { .. } => exit_code::UNSUPPORTED_MODEL,
+            Self::Driver(error) => error.exit_code(),
+            Self::Serving(error) => error.exit_code(),
+        }
+    }
+}

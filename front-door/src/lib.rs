@@ -1,0 +1,72 @@
+//! The front door: one URL for a deployed model.
+//!
+//! Takes a request in JSON, walks it through the deployment's functions with the driver, answers
+//! in JSON. [`serve`] is what both the small binary of its image and `tranche serve` run; it may
+//! serve several deployments at once. docs/formats/front-door.md is the contract.
+
+mod answer;
+mod describe;
+mod door;
+mod error;
+mod line;
+mod options;
+mod request;
+mod routes;
+
+pub use error::FrontDoorError;
+pub use line::RequestLine;
+pub use options::{FrontDoorOptions, read_deployment};
+
+use std::future::Future;
+use std::sync::Arc;
+use tracing::info;
+use tranche_schema::{Deployment, exit_code};
+use tranche_serving::{Listen, Listener, accept};
+
+use crate::door::Door;
+
+/// Runs a front door's process until it is told to stop and returns its exit code.
+///
+/// Logs go to stderr (`TRANCHE_LOG` filters them), one line of JSON a request to stdout.
+#[must_use]
+pub fn run(options: FrontDoorOptions) -> u8 {
+    let served = tranche_serving::run(async |stop| {
+        let deployments = options.read_deployments()?;
+        serve(deployments, &options, stop, |_| {}).await
+    });
+    match served.map_err(FrontDoorError::from).flatten() {
+        Ok(()) => exit_code::OK,
+        Err(failure) => {
+            tracing::error!(hint = failure.hint(), "{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+/// Serves deployments until `stop` ends, then drains. `listening` is called once with the address
+/// in use. [`FrontDoorOptions::deployments`] is not looked at.
+///
+/// # Errors
+/// When there is no deployment, two have one name, one cannot be walked, options are wrong, or the
+/// address cannot be listened on.
+pub async fn serve(
+    deployments: Vec<Deployment>,
+    options: &FrontDoorOptions,
+    stop: impl Future<Output = ()>,
+    listening: impl FnOnce(Listen),
+) -> Result<(), FrontDoorError> {
+    options.server.check()?;
+    let door = Arc::new(Door::new(deployments, options)?);
+    let listener = Listener::bind(&options.server.listen).await?;
+    let address = listener.address();
+    info!(%address, deployments = door.models.len(), "listening");
+    listening(address);
+    let warming = door.warm_up();
+    let service = {
+        let door = Arc::clone(&door);
+        move |request| routes::answer(Arc::clone(&door), request)
+    };
+    accept(listener, &options.server, &door.phase, service, stop).await;
+    warming.abort();
+    Ok(())
+}
