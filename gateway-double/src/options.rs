@@ -43,6 +43,8 @@ pub struct Options {
     pub asynchronous: bool,
     /// Whether Prometheus is there: without it the gateway dies of a list of functions.
     pub prometheus: bool,
+    /// Whether functions' lines reach journald; faasd's logs are empty without it.
+    pub journald: bool,
     /// Kubernetes: time between probes of a replica; their time-out is half of it.
     pub probe_period: Duration,
     /// Kubernetes: first pause before a replica that ended is started again; doubled each time.
@@ -66,6 +68,7 @@ impl Options {
             grace_period: Duration::from_secs(30),
             asynchronous: true,
             prometheus: true,
+            journald: true,
             probe_period: Duration::from_secs(2),
             restart_backoff: Duration::from_secs(10),
             function_user: None,

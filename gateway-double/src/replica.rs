@@ -255,11 +255,26 @@ fn milli_cpu(milli: u64) -> Option<MilliCpu> {
     u32::try_from(milli).ok().map(MilliCpu)
 }
 
-/// A port that was free just now.
+/// Ports below those that the kernel gives to outgoing connections, so that none of these
+/// takes one between the look and the function's start.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
+
+/// A port that was free just now; not the same twice in a row.
 fn free_address() -> Result<SocketAddr, DoubleError> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let failed = |source| DoubleError::Listen { address: any.to_string(), source };
-    TcpListener::bind(any).and_then(|listener| listener.local_addr()).map_err(failed)
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let many = u32::from(PORTS.end - PORTS.start);
+    let first = std::process::id().wrapping_mul(97);
+    let mut failure = None;
+    for _ in 0..many {
+        let offset = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % many;
+        let port = PORTS.start + u16::try_from(offset).unwrap_or(0);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|free| free.local_addr()) {
+            Ok(address) => return Ok(address),
+            Err(source) => failure = Some(source),
+        }
+    }
+    let source = failure.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into());
+    Err(DoubleError::Listen { address: format!("127.0.0.1:{PORTS:?}"), source })
 }
 
 /// Whether SIGTERM is caught (or, for a process that blocks it to read it from a descriptor,
