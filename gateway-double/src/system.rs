@@ -233,23 +233,8 @@ fn log_answer(
     answer
 }
 
-/// `a=b&c=d`; only what the gateway's callers write: percent signs are decoded.
+/// The last value of each field.
 fn query(text: &str) -> BTreeMap<String, String> {
-    let decode = |text: &str| {
-        let mut bytes = Vec::new();
-        let mut rest = text.bytes();
-        while let Some(byte) = rest.next() {
-            let digits = rest.as_slice().get(..2).filter(|_| byte == b'%');
-            let code = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-            match code {
-                Some(code) => {
-                    bytes.push(code);
-                    rest.nth(1);
-                }
-                None => bytes.push(if byte == b'+' { b' ' } else { byte }),
-            }
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    text.split('&').filter_map(|pair| pair.split_once('=')).map(|(a, b)| (decode(a), decode(b))).collect()
+    let url = reqwest::Url::parse(&format!("http://gateway/?{text}"));
+    url.map(|url| url.query_pairs().into_owned().collect()).unwrap_or_default()
 }
