@@ -8,7 +8,7 @@ use serde_json::json;
 use std::fs;
 use support::image::{LayerBuilder, function_layout, write_layout};
 use support::registry::Registry;
-use support::{Bench, call, quick, wait_until};
+use support::{call, quick, wait_until};
 use tempfile::TempDir;
 use tranche_gateway_double::{GatewayDouble, Options, Provider};
 
@@ -166,5 +166,4 @@ fn nothing_is_left_when_the_double_ends() {
     assert!(!fs::exists(format!("/proc/{process}")).unwrap());
     assert_eq!(fs::read_dir(cache.path().join("replicas")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(cache.path().join("roots")).unwrap().count(), 1);
-    let _ = Bench::new(Provider::Faasd);
 }

@@ -1,8 +1,10 @@
 //! What the tests of the double share: a double with a plain command, calls, waiting.
 #![allow(dead_code, reason = "each test uses part of it")]
 
+pub mod containerd;
 pub mod image;
 pub mod registry;
+pub mod subject;
 
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
