@@ -19,7 +19,7 @@ pub(crate) async fn create(
     let secrets = gateway.secrets().clone();
     let start = plan(gateway.provider(), &description, &program, &secrets, None);
     let replica = gateway.start(start).await.map_err(failed)?;
-    let function = Function::new(description, Some(program), 1);
+    let function = Function::new(description, program, 1);
     function.state().slots.push(Slot::new(0, Arc::clone(&replica)));
     let name = function.name.clone();
     let taken = {
@@ -113,7 +113,7 @@ pub(crate) async fn revive(gateway: &Arc<Gateway>, function: &Arc<Function>) -> 
         tracing::info!(function = function.name, out_of_memory, "starting again");
     }
     let secrets = gateway.secrets().clone();
-    let Some((generation, plan)) = function.plan(gateway.provider(), &secrets, None) else { return Ok(()) };
+    let (generation, plan) = function.plan(gateway.provider(), &secrets, None);
     let replica = gateway.start(plan).await?;
     function.state().slots = vec![Slot::new(generation, replica)];
     Ok(())

@@ -25,8 +25,8 @@ pub(crate) struct State {
     pub description: FunctionDescription,
     /// Raised by each change of the description.
     pub generation: u64,
-    /// What runs; `None` while the image is not pulled.
-    pub program: Option<Arc<dyn Program>>,
+    /// What runs.
+    pub program: Arc<dyn Program>,
     /// Replicas asked for.
     pub wanted: u64,
     /// Whether a fault took all replicas away.
@@ -59,7 +59,7 @@ impl Slot {
 }
 
 impl Function {
-    pub fn new(description: FunctionDescription, program: Option<Arc<dyn Program>>, wanted: u64) -> Self {
+    pub fn new(description: FunctionDescription, program: Arc<dyn Program>, wanted: u64) -> Self {
         Self {
             name: description.service.clone(),
             created: SystemTime::now(),
@@ -127,17 +127,16 @@ impl Function {
         }
     }
 
-    /// How a replica of the description in force is started, and its generation; `None` while
-    /// the image is not pulled.
+    /// How a replica of the description in force is started, and its generation.
     pub fn plan(
         &self,
         provider: Provider,
         secrets: &BTreeMap<String, Vec<u8>>,
         user: Option<(u32, u32)>,
-    ) -> Option<(u64, Plan)> {
+    ) -> (u64, Plan) {
         let state = self.state();
-        let plan = plan(provider, &state.description, state.program.as_ref()?, secrets, user);
-        Some((state.generation, plan))
+        let plan = plan(provider, &state.description, &state.program, secrets, user);
+        (state.generation, plan)
     }
 }
 

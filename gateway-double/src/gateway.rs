@@ -87,7 +87,7 @@ impl Gateway {
         self.provider().check_create(running, exists, &description, &secrets)?;
         match self.provider() {
             Provider::Faasd => faasd::create(self, description).await,
-            Provider::Kubernetes => kubernetes::create(self, description),
+            Provider::Kubernetes => kubernetes::create(self, description).await,
         }
     }
 

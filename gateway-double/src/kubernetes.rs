@@ -19,9 +19,14 @@ const PROBE_FAILURES: u32 = 3;
 /// The longest pause of a replica that ends again and again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
-pub(crate) fn create(gateway: &Arc<Gateway>, description: FunctionDescription) -> Result<(), Denied> {
+/// Asks the registry for the image first: `isAnonymous` wants one that anybody may pull.
+pub(crate) async fn create(gateway: &Arc<Gateway>, description: FunctionDescription) -> Result<(), Denied> {
+    let program = gateway.launcher.pull(&description.image).await.map_err(|error| {
+        tracing::warn!("error creating deployment: {error}");
+        (400, "the Community Edition license agreement only supports public images".to_owned())
+    })?;
     let wanted = Provider::Kubernetes.initial_replicas(&description).unwrap_or(1);
-    let function = Arc::new(Function::new(description, None, wanted));
+    let function = Arc::new(Function::new(description, program, wanted));
     {
         let mut functions = gateway.functions();
         if functions.contains_key(&function.name) {
@@ -29,7 +34,6 @@ pub(crate) fn create(gateway: &Arc<Gateway>, description: FunctionDescription) -
         }
         functions.insert(function.name.clone(), Arc::clone(&function));
     }
-    tokio::spawn(pull(Arc::clone(gateway), Arc::clone(&function), 0));
     tokio::spawn(control(Arc::clone(gateway), function));
     Ok(())
 }
@@ -41,23 +45,24 @@ pub(crate) async fn update(
     function: &Arc<Function>,
     description: FunctionDescription,
 ) -> u16 {
-    // `isAnonymous` asks the registry for the manifest.
-    if let Err(error) = gateway.launcher.pull(&description.image).await {
-        tracing::warn!("error updating deployment: {error}");
-        return 200;
-    }
-    let generation = {
+    let program = match gateway.launcher.pull(&description.image).await {
+        Ok(program) => program,
+        Err(error) => {
+            tracing::warn!("error updating deployment: {error}");
+            return 200;
+        }
+    };
+    {
         let mut state = function.state();
         if let Some(wanted) = Provider::Kubernetes.initial_replicas(&description) {
             state.wanted = wanted;
         }
         state.description = description;
         state.generation += 1;
-        state.program = None;
+        state.program = program;
         state.dropped = false;
-        state.generation
-    };
-    tokio::spawn(pull(Arc::clone(gateway), Arc::clone(function), generation));
+    }
+    function.wake.notify_one();
     202
 }
 
@@ -84,29 +89,6 @@ pub(crate) fn choose(function: &Function) -> Choice {
         Some(slot) => Choice::Replica(Arc::clone(&slot.replica)),
         None => Choice::NoEndpoints,
     }
-}
-
-/// Pulls until it works, as the kubelet does, or until the description changes.
-async fn pull(gateway: Arc<Gateway>, function: Arc<Function>, generation: u64) {
-    loop {
-        let image = function.state().description.image.clone();
-        match gateway.launcher.pull(&image).await {
-            Ok(program) => {
-                let mut state = function.state();
-                if state.generation == generation {
-                    state.program = Some(program);
-                }
-                break;
-            }
-            Err(error) => tracing::warn!(function = function.name, "ImagePullBackOff: {error}"),
-        }
-        tokio::time::sleep(gateway.options.restart_backoff).await;
-        let state = function.state();
-        if state.gone || state.generation != generation {
-            return;
-        }
-    }
-    function.wake.notify_one();
 }
 
 /// Brings what runs to what is written down, until the function is deleted.
@@ -153,7 +135,7 @@ async fn start_missing(gateway: &Arc<Gateway>, function: &Arc<Function>) -> bool
     }
     let secrets = gateway.secrets().clone();
     let user = gateway.options.function_user;
-    let Some((generation, plan)) = function.plan(Provider::Kubernetes, &secrets, user) else { return false };
+    let (generation, plan) = function.plan(Provider::Kubernetes, &secrets, user);
     let replica = match gateway.start(plan).await {
         Ok(replica) => replica,
         Err(error) => {

@@ -23,16 +23,16 @@ fn with(more: &Value) -> Value {
 fn post_answers_202_before_it_runs() {
     let bench = bench();
     assert_eq!(bench.post(&describe("a")).status, 202);
+    assert_eq!(bench.get("/function/a").status, 503);
     wait_until(|| bench.status("a").available_replicas == 1);
     assert_eq!(bench.get("/function/a").status, 200);
 }
 
 #[test]
-fn post_with_an_image_that_is_not_there_is_202_and_no_replica_comes() {
+fn post_with_an_image_that_nobody_may_pull_is_400() {
     let bench = bench();
-    assert_eq!(bench.post(&json!({ "service": "a", "image": "nowhere:1" })).status, 202);
-    assert_eq!(bench.status("a").available_replicas, 0);
-    assert_eq!(bench.get("/function/a").status, 503);
+    assert_eq!(bench.post(&json!({ "service": "a", "image": "nowhere:1" })).status, 400);
+    assert_eq!(bench.get("/system/functions").text(), "[]");
 }
 
 #[test]

@@ -86,6 +86,9 @@ static int serve(struct reader *r, char *head, size_t head_size) {
     const char *most = getenv("MAX_IN_FLIGHT");
     if (!health && most && in_flight >= atoi(most)) {
         say(r->socket, 429, "busy");
+        /* Read on, so that the sender sees the answer and not a reset connection. */
+        shutdown(r->socket, SHUT_WR);
+        while (next(r) >= 0) {}
         return 0;
     }
     if (!health) in_flight++;
