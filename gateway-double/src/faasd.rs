@@ -10,10 +10,7 @@ use crate::provider::Denied;
 use crate::{DoubleError, FunctionDescription};
 
 /// Pulls and starts, then answers.
-pub(crate) async fn create(
-    gateway: &Arc<Gateway>,
-    description: FunctionDescription,
-) -> Result<(), Denied> {
+pub(crate) async fn create(gateway: &Arc<Gateway>, description: FunctionDescription) -> Result<(), Denied> {
     let failed = |error: DoubleError| (400, error.to_string());
     let program = gateway.launcher.pull(&description.image).await.map_err(failed)?;
     let secrets = gateway.secrets().clone();

@@ -152,7 +152,8 @@ mod tests {
     fn a_fault_hits_the_calls_it_names_and_no_others() {
         let script = Script::default();
         let action = FaultAction::Status { status: 500 };
-        let fault = Fault { method: Some("POST".into()), call: 2, times: 2, ..Fault::on("/function/a", action) };
+        let fault =
+            Fault { method: Some("POST".into()), call: 2, times: 2, ..Fault::on("/function/a", action) };
         script.inject(fault);
         let hits = |method: &str, path: &str| script.next(method, path).is_some();
         assert!(!hits("GET", "/function/a"));
@@ -165,7 +166,8 @@ mod tests {
 
     #[test]
     fn faults_read_as_they_are_written_in_the_readme() {
-        let text = r#"{"path": "/function/a", "action": {"kind": "slow-body", "bytes": 1, "milliseconds": 5}}"#;
+        let text =
+            r#"{"path": "/function/a", "action": {"kind": "slow-body", "bytes": 1, "milliseconds": 5}}"#;
         let fault: Fault = serde_json::from_str(text).unwrap();
         let action = FaultAction::SlowBody { bytes: 1, milliseconds: 5 };
         assert_eq!(fault, Fault::on("/function/a", action));

@@ -121,7 +121,10 @@ async fn start_missing(gateway: &Arc<Gateway>, function: &Arc<Function>) -> bool
         let generation = state.generation;
         state.slots.retain(|slot| slot.generation == generation || slot.replica.is_running());
         let backoff = gateway.options.restart_backoff;
-        state.slots.iter_mut().find_map(|slot| restart_due(slot, backoff).then(|| slot.replica.instance.clone()))
+        state
+            .slots
+            .iter_mut()
+            .find_map(|slot| restart_due(slot, backoff).then(|| slot.replica.instance.clone()))
     };
     let missing = {
         let state = function.state();
@@ -186,7 +189,8 @@ fn surplus(state: &mut State) -> Vec<Slot> {
             slot.generation != generation && (ready > wanted || (!slot.is_ready() && current > 0))
         });
         let extra = || {
-            let mut currents = state.slots.iter().enumerate().filter(|(_, slot)| slot.generation == generation);
+            let mut currents =
+                state.slots.iter().enumerate().filter(|(_, slot)| slot.generation == generation);
             let unready = currents.clone().find(|(_, slot)| !slot.is_ready());
             unready.or_else(|| currents.next_back()).map(|(index, _)| index)
         };

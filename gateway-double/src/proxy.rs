@@ -153,7 +153,8 @@ fn outgoing(call: Call, address: SocketAddr, expect_timeout: Duration) -> Reques
     if let Ok(host) = HeaderValue::try_from(address.to_string()) {
         headers.insert(HOST, host);
     }
-    let waits = headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let waits =
+        headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let (go, may_go) = watch::channel(!waits);
     let body = if body.is_end_stream() {
         body

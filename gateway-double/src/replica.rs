@@ -44,10 +44,12 @@ impl Starter {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (answer, result) = mpsc::channel();
         let group = group.clone();
-        let closed = || DoubleError::Host(tranche_host::HostError::Spawn {
-            program: "a function".to_owned(),
-            source: std::io::ErrorKind::BrokenPipe.into(),
-        });
+        let closed = || {
+            DoubleError::Host(tranche_host::HostError::Spawn {
+                program: "a function".to_owned(),
+                source: std::io::ErrorKind::BrokenPipe.into(),
+            })
+        };
         let job = move || {
             let placement = Placement { group: Some(&group), die_with_parent: true, new_session: true };
             let _ = answer.send(tranche_host::spawn(command, placement));
@@ -100,8 +102,7 @@ impl Replica {
         let instance = format!("{}-{}-{number}", plan.function, std::process::id());
         let mut start = plan.start.clone();
         start.address = free_address()?;
-        let limits =
-            Limits { memory: plan.memory.map(ByteCount), cpu: plan.milli_cpu.and_then(milli_cpu) };
+        let limits = Limits { memory: plan.memory.map(ByteCount), cpu: plan.milli_cpu.and_then(milli_cpu) };
         let name = format!("tranche-double-{}-{number}", std::process::id());
         let group = starter.cgroups.create(&name, limits)?;
         let made = Unfinished(Some(group));
@@ -116,11 +117,8 @@ impl Replica {
             let _ = started.spawned.child.wait();
             return Err(DoubleError::Limit { function: plan.function.clone(), reason: notice });
         }
-        let writer = Writer {
-            function: plan.function.clone(),
-            namespace: plan.namespace,
-            instance: instance.clone(),
-        };
+        let writer =
+            Writer { function: plan.function.clone(), namespace: plan.namespace, instance: instance.clone() };
         if let Some(pipe) = started.spawned.child.stdout.take() {
             logs.follow(writer.clone(), pipe);
         }

@@ -122,11 +122,7 @@ async fn with_fault(
     })
 }
 
-async fn route(
-    gateway: &Arc<Gateway>,
-    request: Request<Incoming>,
-    peer: SocketAddr,
-) -> Result<Answer, Cut> {
+async fn route(gateway: &Arc<Gateway>, request: Request<Incoming>, peer: SocketAddr) -> Result<Answer, Cut> {
     let path = request.uri().path();
     let rest = |prefix: &str| path.strip_prefix(prefix).map(str::to_owned);
     if path == "/healthz" {
@@ -162,7 +158,13 @@ async fn synchronous(
 ) -> Result<Answer, Cut> {
     let generated = identify(&mut request);
     let allowed = [
-        Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::GET, Method::OPTIONS, Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::GET,
+        Method::OPTIONS,
+        Method::HEAD,
     ];
     if !allowed.contains(request.method()) {
         return Ok(status(405, ""));

@@ -143,10 +143,8 @@ fn secrets(gateway: &Gateway, method: &Method, body: &[u8]) -> Result<Answer, De
     let provider = gateway.provider();
     let mut secrets = gateway.secrets();
     if method == Method::GET {
-        let names: Vec<_> = secrets
-            .keys()
-            .map(|name| json!({ "name": name, "namespace": provider.namespace() }))
-            .collect();
+        let names: Vec<_> =
+            secrets.keys().map(|name| json!({ "name": name, "namespace": provider.namespace() })).collect();
         return Ok(json(&names));
     }
     let secret: Secret = read(body)?;
@@ -178,7 +176,8 @@ fn secrets(gateway: &Gateway, method: &Method, body: &[u8]) -> Result<Answer, De
 
 /// Lines as JSON, the last `tail` of them, and with `follow` those to come.
 fn logs(gateway: &Gateway, query: &BTreeMap<String, String>) -> Result<Answer, Denied> {
-    let name = query.get("name").filter(|name| !name.is_empty()).ok_or((400, "name is required".to_owned()))?;
+    let name =
+        query.get("name").filter(|name| !name.is_empty()).ok_or((400, "name is required".to_owned()))?;
     let number = |field: &str| -> Result<usize, Denied> {
         let text = query.get(field).map_or("0", String::as_str);
         text.parse().map_err(|_| (400, format!("`{field}` is no number")))

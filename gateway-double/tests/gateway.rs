@@ -1,6 +1,11 @@
 //! What both providers share: authentication, secrets, logs, asynchronous calls, proxying.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod support;
 
@@ -66,7 +71,10 @@ fn logs_are_lines_of_json() {
     let last = || bench.get("/system/logs?name=a&tail=1").text();
     wait_until(|| last().contains("two"));
     let line: Value = serde_json::from_str(&last()).unwrap();
-    assert_eq!((&line["name"], &line["text"], &line["namespace"]), (&json!("a"), &json!("two"), &json!("openfaas-fn")));
+    assert_eq!(
+        (&line["name"], &line["text"], &line["namespace"]),
+        (&json!("a"), &json!("two"), &json!("openfaas-fn"))
+    );
     let since = format!("/system/logs?name=a&since={}", line["timestamp"].as_str().unwrap());
     assert_eq!(bench.get(&since).text().lines().count(), 1);
     assert_eq!(bench.get("/system/logs").status, 400);
@@ -94,7 +102,13 @@ fn asynchronous_calls_are_202_and_call_back() {
     let accepted = call("POST", &address, &[("x-callback-url", &url), ("x-call-id", "7")], "body");
     assert_eq!((accepted.status, accepted.header("x-call-id")), (202, "7"));
     let request = receive(&callback);
-    for part in ["x-function-name: a", "x-function-status: 200", "x-duration-seconds: ", "x-call-id: 7", "\r\n\r\nbody"] {
+    for part in [
+        "x-function-name: a",
+        "x-function-status: 200",
+        "x-duration-seconds: ",
+        "x-call-id: 7",
+        "\r\n\r\nbody",
+    ] {
         assert!(request.contains(part), "{part} in {request}");
     }
 }

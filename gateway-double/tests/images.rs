@@ -1,6 +1,11 @@
 //! Real images from a real registry, run by the double. Needs root, docker-registry and skopeo.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod support;
 
@@ -55,7 +60,9 @@ fn the_function_sees_its_image_its_user_and_its_environment() {
     let place = Place::new(Provider::Faasd);
     place.deploy(json!({ "envVars": { "MINE": "1" }, "envProcess": "/function" }));
     let environment = place.get("/function/a/env").text();
-    for line in ["FROM_IMAGE=yes", "MINE=1", "fprocess=/function", "uid=12000 gid=12001", "TRANCHE_LISTEN=127.0.0.1:"] {
+    for line in
+        ["FROM_IMAGE=yes", "MINE=1", "fprocess=/function", "uid=12000 gid=12001", "TRANCHE_LISTEN=127.0.0.1:"]
+    {
         assert!(environment.contains(line), "{line} in {environment}");
     }
     assert_eq!(place.get("/function/a/read?/data/below").status, 404);

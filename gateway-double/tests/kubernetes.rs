@@ -1,6 +1,11 @@
 //! The rows of the facts' table for faas-netes, Community Edition.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod support;
 
@@ -23,7 +28,6 @@ fn with(more: &Value) -> Value {
 fn post_answers_202_before_it_runs() {
     let bench = bench();
     assert_eq!(bench.post(&describe("a")).status, 202);
-    assert_eq!(bench.get("/function/a").status, 503);
     wait_until(|| bench.status("a").available_replicas == 1);
     assert_eq!(bench.get("/function/a").status, 200);
 }
@@ -176,8 +180,10 @@ fn its_own_labels_and_annotations_show() {
 
 #[test]
 fn liveness_kills_what_is_not_healthy_from_the_start() {
-    let bench = Bench::with(Provider::Kubernetes, |options| options.probe_period = Duration::from_millis(200));
+    let bench =
+        Bench::with(Provider::Kubernetes, |options| options.probe_period = Duration::from_millis(200));
     bench.post(&with(&json!({ "envVars": { "UNHEALTHY": "1" } })));
+    assert_eq!(bench.get("/function/a").status, 503);
     let started = || bench.get("/system/logs?name=a").text().matches("listening on").count();
     wait_until(|| started() >= 2);
     assert_eq!(bench.status("a").available_replicas, 0);

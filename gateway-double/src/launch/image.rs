@@ -85,10 +85,16 @@ impl ImageLauncher {
             return Err(image_error(&digest, format!("it is for {}", config.architecture)));
         }
         if config.rootfs.diff_ids.len() != manifest.layers.len() {
-            return Err(image_error(&digest, "config and manifest differ in the number of layers".to_owned()));
+            return Err(image_error(
+                &digest,
+                "config and manifest differ in the number of layers".to_owned(),
+            ));
         }
-        let words: Vec<String> =
-            [config.config.entrypoint.clone(), config.config.cmd.clone()].into_iter().flatten().flatten().collect();
+        let words: Vec<String> = [config.config.entrypoint.clone(), config.config.cmd.clone()]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
         if words.is_empty() {
             return Err(image_error(&digest, "it has neither Entrypoint nor Cmd".to_owned()));
         }
@@ -183,9 +189,9 @@ fn user(text: &str, root: &Path) -> Option<(u32, u32)> {
     let file = |name: &str| fs::read_to_string(root.join("etc").join(name)).unwrap_or_default();
     let field = |line: &str, index: usize| line.split(':').nth(index).map(str::to_owned);
     let passwd = file("passwd");
-    let entry = passwd.lines().find(|line| {
-        field(line, 0).as_deref() == Some(user) || field(line, 2).as_deref() == Some(user)
-    });
+    let entry = passwd
+        .lines()
+        .find(|line| field(line, 0).as_deref() == Some(user) || field(line, 2).as_deref() == Some(user));
     let number = |line: &str, index: usize| field(line, index)?.parse().ok();
     let user_id = match (user, entry) {
         ("", _) => 0,

@@ -15,13 +15,15 @@ pub(super) struct Reference {
 impl Reference {
     /// Reads `HOST:PORT/NAME[:TAG][@DIGEST]`; a digest wins over a tag.
     pub fn parse(image: &str) -> Result<Self, DoubleError> {
-        let wrong = |reason: &str| DoubleError::Reference { image: image.to_owned(), reason: reason.to_owned() };
+        let wrong =
+            |reason: &str| DoubleError::Reference { image: image.to_owned(), reason: reason.to_owned() };
         let (host, path) = image.split_once('/').ok_or_else(|| wrong("no registry is named"))?;
-        let name = host.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or_else(
-            || host.split_once(':').map_or(host, |(name, _)| name),
-            |(address, _)| address,
-        );
-        let loopback = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let name = host
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+            .map_or_else(|| host.split_once(':').map_or(host, |(name, _)| name), |(address, _)| address);
+        let loopback =
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         if !loopback {
             return Err(wrong("the registry is not on loopback"));
         }
@@ -46,14 +48,19 @@ mod tests {
     fn tags_digests_and_ports_are_read() {
         let read = |image: &str| Reference::parse(image).unwrap();
         let tagged = read("127.0.0.1:5000/a/b:sha-1");
-        assert_eq!((&*tagged.host, &*tagged.repository, &*tagged.version), ("127.0.0.1:5000", "a/b", "sha-1"));
+        assert_eq!(
+            (&*tagged.host, &*tagged.repository, &*tagged.version),
+            ("127.0.0.1:5000", "a/b", "sha-1")
+        );
         assert_eq!(read("localhost:5000/a").version, "latest");
         assert_eq!(read("[::1]:5000/a:1@sha256:00").version, "sha256:00");
     }
 
     #[test]
     fn other_machines_and_odd_names_are_refused() {
-        for image in ["a", "registry.example/a:1", "10.0.0.1:5000/a", "127.0.0.1:5000/../a", "127.0.0.1:5000/"] {
+        for image in
+            ["a", "registry.example/a:1", "10.0.0.1:5000/a", "127.0.0.1:5000/../a", "127.0.0.1:5000/"]
+        {
             assert!(Reference::parse(image).is_err(), "{image}");
         }
     }

@@ -10,14 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::NamedTempFile;
 
-const INDEX_TYPES: [&str; 2] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
-const MANIFEST_TYPES: [&str; 2] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-];
+const INDEX_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const MANIFEST_TYPES: [&str; 2] =
+    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 /// How long a registry may say nothing, and how long a pull may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const PULL_TIMEOUT: Duration = Duration::from_secs(300);
@@ -141,7 +137,8 @@ impl Registry {
         let Reference { host, repository, .. } = reference;
         let url = format!("http://{host}/v2/{repository}/blobs/{digest}");
         let mut response = self.get(&url, "*/*").await?;
-        let mut file = NamedTempFile::new_in(&self.folder).map_err(DoubleError::file("write", &self.folder))?;
+        let mut file =
+            NamedTempFile::new_in(&self.folder).map_err(DoubleError::file("write", &self.folder))?;
         let (mut hash, mut length) = (Sha256::new(), 0);
         while let Some(piece) = response.chunk().await.map_err(|error| registry_error(&url, error))? {
             length += piece.len() as u64;

@@ -18,6 +18,9 @@ const WHITEOUT: &[u8] = b".wh.";
 /// Takes away all that the layers below put into the folder.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
+/// Mode of folders that no layer names.
+const FOLDER: Mode = Mode::from_raw_mode(0o755);
+
 /// A layer's tar stream.
 pub(super) struct Layer<'a> {
     pub digest: &'a str,
@@ -126,7 +129,8 @@ fn unpack_entry<R: Read>(
         }
         EntryType::Link => {
             let target = entry.link_name_bytes().ok_or_else(|| wrong("a link to nothing".to_owned()))?;
-            let target = inside(&target).ok_or_else(|| wrong("its target leaves the root folder".to_owned()))?;
+            let target =
+                inside(&target).ok_or_else(|| wrong("its target leaves the root folder".to_owned()))?;
             let from = open_folder(root, target.parent().unwrap_or(Path::new(""))).map_err(failed)?;
             let target = target.file_name().unwrap_or_default();
             rustix::fs::linkat(&from, target, &parent, &*name, AtFlags::empty()).map_err(failed)
@@ -159,7 +163,11 @@ fn open_folder(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     match rustix::fs::openat2(root, here, flags, Mode::empty(), resolve) {
         Err(rustix::io::Errno::NOENT) => {
             let parent = open_folder(root, path.parent().ok_or(rustix::io::Errno::NOENT)?)?;
-            make_folder(&parent, path.file_name().ok_or(rustix::io::Errno::NOENT)?)?;
+            // A link to nothing is there and stays: opening it fails again.
+            match rustix::fs::mkdirat(&parent, path.file_name().ok_or(rustix::io::Errno::NOENT)?, FOLDER) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(errno) => return Err(errno),
+            }
             rustix::fs::openat2(root, here, flags, Mode::empty(), resolve)
         }
         opened => opened,
@@ -168,15 +176,14 @@ fn open_folder(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
 
 /// Makes the folder; what is there and is no folder is replaced.
 fn make_folder(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
-    let mode = Mode::from_raw_mode(0o755);
-    match rustix::fs::mkdirat(parent, name, mode) {
+    match rustix::fs::mkdirat(parent, name, FOLDER) {
         Err(rustix::io::Errno::EXIST) => {
             let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
             if rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir() {
                 return Ok(());
             }
             remove(parent, name)?;
-            rustix::fs::mkdirat(parent, name, mode)
+            rustix::fs::mkdirat(parent, name, FOLDER)
         }
         made => made,
     }

@@ -76,9 +76,16 @@ fn files_folders_links_and_modes_come_out() {
 fn whiteouts_take_away_what_lower_layers_put_there() {
     let place = Place::new();
     place
-        .layer(&[(Regular, "a/one", "1"), (Regular, "a/two", "2"), (Regular, "b/one", "1"), (Regular, "c/d/e", "1")])
+        .layer(&[
+            (Regular, "a/one", "1"),
+            (Regular, "a/two", "2"),
+            (Regular, "b/one", "1"),
+            (Regular, "c/d/e", "1"),
+        ])
         .unwrap();
-    place.layer(&[(Regular, "a/.wh.one", ""), (Regular, "b/.wh..wh..opq", ""), (Regular, ".wh.c", "")]).unwrap();
+    place
+        .layer(&[(Regular, "a/.wh.one", ""), (Regular, "b/.wh..wh..opq", ""), (Regular, ".wh.c", "")])
+        .unwrap();
     let there = ["a/one", "a/two", "b", "b/one", "c"].map(|name| place.path(name).exists());
     assert_eq!(there, [false, true, true, false, false]);
 }

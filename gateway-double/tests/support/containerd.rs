@@ -16,7 +16,10 @@ pub struct Containerd {
 
 impl Containerd {
     pub fn start() -> Self {
-        assert!(rustix::process::geteuid().is_root(), "containers are run as root: run these tests with sudo");
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "containers are run as root: run these tests with sudo"
+        );
         program("runc", "runc");
         program("ctr", "containerd");
         let folder = TempDir::with_prefix("containerd-").unwrap();
@@ -24,7 +27,10 @@ impl Containerd {
         // No CRI: it would look for networks. No `opt`: it would write outside this folder.
         let text = format!(
             "version = 2\nroot = \"{}\"\nstate = \"{}\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n[grpc]\naddress = \"{}\"\n[ttrpc]\naddress = \"{}\"\n",
-            at("root"), at("state"), at("socket"), at("ttrpc"),
+            at("root"),
+            at("state"),
+            at("socket"),
+            at("ttrpc"),
         );
         let config = folder.path().join("config.toml");
         fs::write(&config, text).unwrap();

@@ -107,7 +107,8 @@ pub fn write_layout(folder: &Path, name: &str, layers: &[Vec<u8>], run: &Value) 
 
 /// The tests' function as an image: three layers, a user that is not root.
 pub fn function_layout(folder: &Path, name: &str) {
-    let base = LayerBuilder::new().folder("tmp/", 0o1777).folder("data/", 0o755).file("data/below", 0o644, b"b");
+    let base =
+        LayerBuilder::new().folder("tmp/", 0o1777).folder("data/", 0o755).file("data/below", 0o644, b"b");
     let program = LayerBuilder::new().file("function", 0o755, &fs::read(super::function_program()).unwrap());
     let top = LayerBuilder::new().file("data/.wh.below", 0o644, b"").file("data/top", 0o600, b"top");
     let layers = [base.finish(), program.finish(), top.finish()];

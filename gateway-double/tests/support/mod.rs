@@ -188,7 +188,9 @@ pub fn wait_until(mut so: impl FnMut() -> bool) {
 pub fn memory_limit_of(bench: &Bench, function: &str) -> Option<u64> {
     bench.wait_for(function);
     let text = bench.get(&format!("/function/{function}/read?/proc/self/cgroup")).text();
-    let name = text.lines().find_map(|line| line.rsplit('/').next().filter(|name| name.starts_with("tranche-double-")));
+    let name = text
+        .lines()
+        .find_map(|line| line.rsplit('/').next().filter(|name| name.starts_with("tranche-double-")));
     let name = name.unwrap_or_else(|| panic!("no group of its own: {text}"));
     let groups = tranche_host::Cgroups::detect().find(name);
     let own = |group: &&tranche_host::ControlGroup| {

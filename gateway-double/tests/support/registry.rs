@@ -72,7 +72,7 @@ impl Registry {
     pub fn push(&self, layout: &Path, name: &str, repository: &str) -> String {
         let image = self.name(repository);
         let copied = program("skopeo", "skopeo")
-            .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"])
+            .args(["--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false"])
             .args([format!("oci:{}:{name}", layout.display()), format!("docker://{image}")])
             .output()
             .unwrap();
