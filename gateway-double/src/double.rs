@@ -1,5 +1,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -7,6 +8,9 @@ use crate::faults::{CallRecord, Fault};
 use crate::gateway::Gateway;
 use crate::launch::{ImageLauncher, Launcher};
 use crate::{DoubleError, Options, asynchronous, server};
+
+/// How long the server's threads may take to end; pulls and starts are waited for.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running double. Dropping it ends it and every process that it started.
 pub struct GatewayDouble {
@@ -112,9 +116,13 @@ impl GatewayDouble {
 impl Drop for GatewayDouble {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // First the server, so that nothing is started any more.
-            runtime.shutdown_background();
+            // First the server, so that nothing is started any more. In a thread of its own:
+            // a runtime may not be waited for inside another.
+            let end = std::thread::Builder::new().spawn(move || runtime.shutdown_timeout(SHUTDOWN_TIMEOUT));
+            if let Ok(end) = end {
+                let _ = end.join();
+            }
         }
-        self.gateway.kill_all();
+        self.gateway.end();
     }
 }

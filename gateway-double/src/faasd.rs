@@ -29,7 +29,6 @@ pub(crate) async fn create(gateway: &Arc<Gateway>, description: FunctionDescript
     };
     if taken {
         replica.kill();
-        gateway.keep_leaving(&replica);
         return Err((400, format!("function {name} already exists")));
     }
     Ok(())

@@ -24,8 +24,6 @@ pub(crate) struct Gateway {
     pub client: reqwest::Client,
     functions: Mutex<BTreeMap<String, Arc<Function>>>,
     secrets: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// Replicas that still end, so that the double leaves none behind.
-    leaving: Mutex<Vec<Arc<Replica>>>,
 }
 
 /// Where a call goes.
@@ -50,7 +48,6 @@ impl Gateway {
             client: reqwest::Client::builder().no_proxy().build().unwrap_or_default(),
             functions: Mutex::default(),
             secrets: Mutex::default(),
-            leaving: Mutex::default(),
         }
     }
 
@@ -185,7 +182,6 @@ impl Gateway {
         };
         for slot in slots {
             slot.replica.kill();
-            self.keep_leaving(&slot.replica);
         }
         function.wake.notify_one();
         Ok(())
@@ -195,27 +191,15 @@ impl Gateway {
         self.find(name).ok_or_else(|| DoubleError::NoFunction { function: name.to_owned() })
     }
 
-    /// Remembers a replica that is no function's any more until it has ended.
-    pub fn keep_leaving(&self, replica: &Arc<Replica>) {
-        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|one| one.is_running());
-        leaving.push(Arc::clone(replica));
-    }
-
-    /// Ends every process at once. Blocking.
-    pub fn kill_all(&self) {
-        let functions: Vec<_> = std::mem::take(&mut *self.functions()).into_values().collect();
-        let mut replicas = std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner));
-        for function in functions {
+    /// Ends every process at once; nothing may be started any more. Blocking.
+    pub fn end(&self) {
+        let functions = std::mem::take(&mut *self.functions());
+        for function in functions.into_values() {
             function.state().gone = true;
-            function.wake.notify_one();
-            replicas.extend(function.replicas());
+            for replica in function.replicas() {
+                replica.kill();
+            }
         }
-        for replica in &replicas {
-            replica.kill();
-        }
-        for replica in &replicas {
-            replica.kill_and_wait();
-        }
+        self.starter.wait_for_all();
     }
 }

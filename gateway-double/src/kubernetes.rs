@@ -201,7 +201,6 @@ fn surplus(state: &mut State) -> Vec<Slot> {
 
 /// No new calls; those in flight have the grace period.
 fn retire(gateway: &Arc<Gateway>, replica: Arc<Replica>) {
-    gateway.keep_leaving(&replica);
     let grace = gateway.options.grace_period;
     tokio::spawn(async move {
         replica.stop(grace).await;

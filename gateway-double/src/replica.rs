@@ -6,9 +6,9 @@ use crate::logs::{Logs, Writer};
 use crate::proxy::Pool;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tranche_host::{Cgroups, ControlGroup, Limits, Placement, ProcessHandle, Spawned};
@@ -25,6 +25,21 @@ const SIGTERM_BIT: u64 = 1 << 14;
 pub(crate) struct Starter {
     jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
     cgroups: Cgroups,
+    live: Arc<Live>,
+}
+
+/// How many processes are not cleared up yet.
+#[derive(Debug, Default)]
+struct Live {
+    count: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl Live {
+    fn change(&self, change: impl FnOnce(&mut usize)) {
+        change(&mut self.count.lock().unwrap_or_else(PoisonError::into_inner));
+        self.fewer.notify_all();
+    }
 }
 
 impl Starter {
@@ -36,7 +51,16 @@ impl Starter {
                 job();
             }
         });
-        Self { jobs, cgroups: Cgroups::detect() }
+        Self { jobs, cgroups: Cgroups::detect(), live: Arc::default() }
+    }
+
+    /// Waits until every process that was started has ended and was cleared up. Blocking.
+    pub fn wait_for_all(&self) {
+        let count = self.live.count.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.live.fewer.wait_timeout_while(count, KILL_TIMEOUT, |count| *count > 0);
+        if waited.is_ok_and(|(_, timeout)| timeout.timed_out()) {
+            tracing::error!("processes are left after {KILL_TIMEOUT:?}");
+        }
     }
 
     fn start(&self, prepared: Prepared, group: &ControlGroup) -> Result<Started, DoubleError> {
@@ -126,16 +150,24 @@ impl Replica {
             logs.follow(writer, pipe);
         }
         made.keep();
-        Ok(Arc::new(Self::watch(instance, start.address, started, group)))
+        Ok(Arc::new(Self::watch(instance, start.address, started, group, &starter.live)))
     }
 
     /// Waits for the end in a thread of its own, which then clears up.
-    fn watch(instance: String, address: SocketAddr, started: Started, group: ControlGroup) -> Self {
+    fn watch(
+        instance: String,
+        address: SocketAddr,
+        started: Started,
+        group: ControlGroup,
+        live: &Arc<Live>,
+    ) -> Self {
         let Started { spawned, folder } = started;
         let (end, ended) = watch::channel(false);
         let out_of_memory = Arc::new(AtomicBool::new(false));
         let (killed, in_group) = (Arc::clone(&out_of_memory), group.clone());
         let mut child = spawned.child;
+        live.change(|count| *count += 1);
+        let done = Arc::clone(live);
         let wait = move || {
             let _ = child.wait();
             // Like the end of process 1: nothing of the container outlives it.
@@ -144,6 +176,7 @@ impl Replica {
             let _ = in_group.remove(KILL_TIMEOUT);
             drop(folder);
             end.send_replace(true);
+            done.change(|count| *count -= 1);
         };
         if let Err(error) = std::thread::Builder::new().name("waiter".to_owned()).spawn(wait) {
             tracing::error!("cannot watch a process: {error}");
@@ -219,15 +252,12 @@ impl Replica {
     pub fn kill(&self) {
         let _ = self.handle.kill();
     }
+}
 
-    /// Kills and waits until all is cleared up; for the end of the double.
-    pub fn kill_and_wait(&self) {
+/// Nobody knows the process any more: it goes too, as with the end of a call that started it.
+impl Drop for Replica {
+    fn drop(&mut self) {
         self.kill();
-        let _ = self.handle.wait_gone(KILL_TIMEOUT);
-        let start = std::time::Instant::now();
-        while !*self.ended.borrow() && start.elapsed() < KILL_TIMEOUT {
-            std::thread::sleep(Duration::from_millis(2));
-        }
     }
 }
 
