@@ -84,14 +84,10 @@ static int serve(struct reader *r, char *head, size_t head_size) {
     }
     int health = !strncmp(path, "/_/", 3);
     const char *most = getenv("MAX_IN_FLIGHT");
-    if (!health && most && in_flight >= atoi(most)) {
-        say(r->socket, 429, "busy");
-        /* Read on, so that the sender sees the answer and not a reset connection. */
-        shutdown(r->socket, SHUT_WR);
-        while (next(r) >= 0) {}
-        return 0;
-    }
-    if (!health) in_flight++;
+    int counted = !health;
+    int busy = counted && most && in_flight >= atoi(most);
+    if (busy) counted = 0;
+    if (counted) in_flight++;
     if (expects && !getenv("NO_CONTINUE")) {
         const char *go = "HTTP/1.1 100 Continue\r\n\r\n";
         if (write(r->socket, go, strlen(go)) < 0) return 0;
@@ -115,7 +111,10 @@ static int serve(struct reader *r, char *head, size_t head_size) {
     }
     char *query = strchr(path, '?');
     if (query) *query++ = 0;
-    if (!strcmp(path, "/_/health") && getenv("UNHEALTHY")) {
+    /* Only now, so that the sender sees the answer and not a reset connection. */
+    if (busy) {
+        say(r->socket, 429, "busy");
+    } else if (!strcmp(path, "/_/health") && getenv("UNHEALTHY")) {
         say(r->socket, 500, "unhealthy");
     } else if (!strcmp(path, "/echo")) {
         answer(r->socket, 200, body, size);
@@ -147,7 +146,7 @@ static int serve(struct reader *r, char *head, size_t head_size) {
         say(r->socket, 200, "ok");
     }
     free(body);
-    if (!health) in_flight--;
+    if (counted) in_flight--;
     return !draining;
 }
 
