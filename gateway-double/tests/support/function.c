@@ -2,6 +2,7 @@
    NO_SIGTERM: no handler. NO_CONTINUE: Expect is not answered. MAX_IN_FLIGHT: 429 beyond. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -182,6 +183,7 @@ int main(void) {
         int socket = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         pthread_t thread;
         if (socket < 0) continue;
+        setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
         if (!pthread_create(&thread, NULL, converse, (void *)(long)socket)) pthread_detach(thread);
     }
     while (in_flight) pause_ms(5);
