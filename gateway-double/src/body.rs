@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::answer::{Answer, BoxError};
 
+/// Long enough for a local connection to take what was written.
+const FLUSH_PAUSE: Duration = Duration::from_millis(50);
+
 type Piece = Result<Bytes, BoxError>;
 
 /// What is sent into a channel.
@@ -75,6 +78,8 @@ pub(crate) fn short(answer: Answer, bytes: usize) -> Answer {
                 break;
             }
         }
+        // Else hyper would drop what it has not written yet, the head included.
+        tokio::time::sleep(FLUSH_PAUSE).await;
         let _ = sender.send(Err("broken off".into())).await;
     });
     Answer::from_parts(parts, piped.boxed_unsync())

@@ -73,7 +73,7 @@ static void say(int socket, int status, const char *text) { answer(socket, statu
 static int serve(struct reader *r, char *head, size_t head_size) {
     char text[16384], method[16], path[4096];
     long length = 0;
-    int chunked = 0, expects = 0;
+    int chunked = 0, expects = 0, closes = 0;
     size_t used = 0;
     if (line(r, text, sizeof text) <= 0 || sscanf(text, "%15s %4095s", method, path) != 2) return 0;
     used += (size_t)snprintf(head, head_size, "%s\n", text);
@@ -82,6 +82,7 @@ static int serve(struct reader *r, char *head, size_t head_size) {
         if (!strncasecmp(text, "content-length:", 15)) length = atol(text + 15);
         if (!strncasecmp(text, "transfer-encoding:", 18)) chunked = 1;
         if (!strncasecmp(text, "expect:", 7)) expects = 1;
+        if (!strcasecmp(text, "connection: close")) closes = 1;
     }
     int health = !strncmp(path, "/_/", 3);
     const char *most = getenv("MAX_IN_FLIGHT");
@@ -148,7 +149,7 @@ static int serve(struct reader *r, char *head, size_t head_size) {
     }
     free(body);
     if (counted) in_flight--;
-    return !draining;
+    return !draining && !closes;
 }
 
 static void *converse(void *argument) {
