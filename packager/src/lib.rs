@@ -18,6 +18,7 @@
 mod bundle;
 mod check;
 mod error;
+pub mod openfaas;
 
 pub use bundle::package;
 pub use check::check_bundle;
