@@ -1,12 +1,15 @@
 //! Targets: where a bundle becomes running functions.
 //!
 //! [`Target`] is what every platform offers; [`local::LocalTarget`] runs each
-//! function as a limited process of this machine.
+//! function as a limited process of this machine,
+//! [`openfaas::OpenFaasTarget`] as a function behind an OpenFaaS gateway.
 
 mod bundle;
 mod change;
 mod error;
 pub mod local;
+mod lock;
+pub mod openfaas;
 mod target;
 
 pub use bundle::{Bundle, BundleChecks};
@@ -14,5 +17,5 @@ pub use change::{Change, ChangeKind, ChangeSet};
 pub use error::DeployError;
 pub use target::{
     DeployEvent, DeployOptions, DeployRequest, DeploymentPhase, DeploymentStatus, Destroyed, FunctionLog,
-    FunctionState, FunctionStatus, LastExit, LogQuery, Target,
+    FunctionState, FunctionStatus, LastExit, LogQuery, Replicas, Target,
 };

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tranche_packager::openfaas::{
-    DescribeOptions, FunctionDeployment, OpenFaasError, Provider, Resources, Severity, StackOptions, Surroundings,
-    describe_functions, keys, lint, lint_with, stack_yaml, write_template,
+    DescribeOptions, FunctionDeployment, OpenFaasError, Provider, Resources, Severity, StackOptions,
+    Surroundings, describe_functions, keys, lint, lint_with, stack_yaml, write_template,
 };
 use tranche_schema::{
     ByteCount, Channel, Codec, Digest, Document as _, Edge, ElementType, FunctionSize, Manifest, MilliCpu,
@@ -110,7 +110,8 @@ fn options_reach_the_function() {
     });
     let function = &functions[0];
     insta::assert_debug_snapshot!(function.env_vars, @"");
-    let quantities = |memory: &str, cpu: &str| Some(Resources { memory: memory.to_owned(), cpu: cpu.to_owned() });
+    let quantities =
+        |memory: &str, cpu: &str| Some(Resources { memory: memory.to_owned(), cpu: cpu.to_owned() });
     assert_eq!(function.limits, quantities("512Mi", "2500m"));
     assert_eq!(function.requests, quantities("256Mi", "250m"));
     assert_eq!(function.namespace.as_deref(), Some("fn"));
@@ -217,7 +218,10 @@ fn templates_are_written_whole_and_replaced() {
 
     std::fs::write(path.join("template.yml"), "language: python\n").unwrap();
     assert!(matches!(write_template(folder.path(), &shim), Err(OpenFaasError::TemplateExists(_))));
-    assert!(matches!(write_template(&folder.path().join("b"), &folder.path().join("none")), Err(OpenFaasError::Io { .. })));
+    assert!(matches!(
+        write_template(&folder.path().join("b"), &folder.path().join("none")),
+        Err(OpenFaasError::Io { .. })
+    ));
     assert_eq!(std::fs::read_dir(folder.path().join("b/template")).unwrap().count(), 0);
 }
 
@@ -288,9 +292,15 @@ fn a_gateway_that_gives_up_first_is_found() {
             function.env_vars.insert(name.to_owned(), "2m".to_owned());
         }
     };
-    assert_eq!(findings_in(surroundings, slow), ["warning: toy: exec_timeout is longer than the gateway's 60 s"]);
+    assert_eq!(
+        findings_in(surroundings, slow),
+        ["warning: toy: exec_timeout is longer than the gateway's 60 s"]
+    );
     surroundings.gateway_timeout = Some(Duration::from_secs(90));
-    assert_eq!(findings_in(surroundings, slow), ["error: toy: exec_timeout is longer than the gateway's 90 s"]);
+    assert_eq!(
+        findings_in(surroundings, slow),
+        ["error: toy: exec_timeout is longer than the gateway's 90 s"]
+    );
     surroundings.gateway_timeout = Some(Duration::from_secs(120));
     assert_eq!(findings_in(surroundings, slow), Vec::<String>::new());
 }
@@ -328,5 +338,8 @@ fn asynchronous_bodies_are_small() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(errors.len(), 2, "{errors:?}");
-    assert!(errors[0].ends_with("a request has 400000 bytes, asynchronous ones at most 256000"), "{errors:?}");
+    assert!(
+        errors[0].ends_with("a request has 400000 bytes, asynchronous ones at most 256000"),
+        "{errors:?}"
+    );
 }

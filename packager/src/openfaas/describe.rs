@@ -1,4 +1,7 @@
-use super::{FunctionDeployment, OpenFaasError, Resources, cpu_quantity, keys, label_value, memory_quantity};
+use super::{
+    FunctionDeployment, OpenFaasError, Resources, cpu_quantity, function_name, keys, label_value,
+    memory_quantity,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tranche_schema::{ByteCount, FunctionSize, Manifest, MilliCpu, SliceManifest, TensorSpec};
@@ -109,6 +112,30 @@ pub fn describe_functions(
         .named(&options.deployment))
     };
     manifest.slices.iter().map(describe).collect()
+}
+
+/// The function that answers whole requests. Its name stays the same whatever it
+/// is, so that callers need one address: `{deployment}-front-door`.
+#[must_use]
+pub fn describe_front_door(image: &str, size: FunctionSize, options: &DescribeOptions) -> FunctionDeployment {
+    let (least, most) = options.replicas;
+    FunctionDeployment {
+        service: function_name(&options.deployment, "", "front-door"),
+        image: image.to_owned(),
+        namespace: options.namespace.clone(),
+        env_vars: environment(options),
+        secrets: options.secrets.clone(),
+        labels: BTreeMap::from([
+            (keys::DEPLOYMENT.to_owned(), options.deployment.clone()),
+            (keys::FRONT_DOOR.to_owned(), "true".to_owned()),
+            (keys::SCALE_MIN.to_owned(), least.to_string()),
+            (keys::SCALE_MAX.to_owned(), most.to_string()),
+        ]),
+        limits: options.limits.then(|| limits(size, options)),
+        requests: options.limits.then(|| limits(size, options)),
+        read_only_root_filesystem: options.read_only_root,
+        ..FunctionDeployment::default()
+    }
 }
 
 fn environment(options: &DescribeOptions) -> BTreeMap<String, String> {

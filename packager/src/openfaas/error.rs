@@ -47,7 +47,9 @@ impl OpenFaasError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoImage { .. } => "build and push the images of this very bundle first",
-            Self::Quantity { of: "memory", .. } => "write `512Mi` (2^20 bytes each) or `512M` (10^6 bytes each)",
+            Self::Quantity { of: "memory", .. } => {
+                "write `512Mi` (2^20 bytes each) or `512M` (10^6 bytes each)"
+            }
             Self::Quantity { .. } => "write `500m` for half a processor, `2` for two",
             Self::Yaml { .. } => "this is a bug in tranche; please report it",
             Self::TemplateExists(_) => "give another folder, or remove what is there",

@@ -15,11 +15,12 @@ mod quantity;
 mod stack;
 mod template;
 
-pub use describe::{DescribeOptions, Timeouts, describe_functions};
+pub use describe::{DescribeOptions, Timeouts, describe_front_door, describe_functions};
 pub use error::OpenFaasError;
 pub use function::{FunctionDeployment, Resources};
 pub use lint::{
-    ASYNC_BODY_LIMIT, Finding, Provider, REPLICA_LIMIT, FUNCTION_LIMIT, Severity, Surroundings, lint, lint_with,
+    ASYNC_BODY_LIMIT, FUNCTION_LIMIT, Finding, Provider, REPLICA_LIMIT, Severity, Surroundings, lint,
+    lint_with,
 };
 pub use name::{LONGEST_NAME, function_name, is_dns_label, label_value};
 pub use quantity::{cpu_quantity, memory_quantity, parse_cpu, parse_memory};
@@ -34,6 +35,8 @@ pub mod keys {
     pub const SLICE: &str = "tranche.slice";
     /// Label: what tells functions of one slice apart, also in their names.
     pub const GENERATION: &str = "tranche.generation";
+    /// Label: `true` for the function that answers whole requests.
+    pub const FRONT_DOOR: &str = "tranche.front-door";
     /// Annotation: digest of the plan that the function was first deployed for.
     pub const PLAN_DIGEST: &str = "tranche.plan-digest";
     /// Annotation: the slices that read what this one writes, with commas between.

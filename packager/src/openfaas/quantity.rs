@@ -131,17 +131,24 @@ mod tests {
         assert_eq!(bytes("128M"), 128_000_000);
         assert_eq!(bytes("1.5Gi"), 1_610_612_736);
         assert_eq!(bytes("67108864"), 67_108_864);
-        assert_eq!((bytes("1e3"), bytes("2E"), bytes("100m"), bytes(".5k")), (1000, 2_000_000_000_000_000_000, 1, 500));
+        assert_eq!(
+            (bytes("1e3"), bytes("2E"), bytes("100m"), bytes(".5k")),
+            (1000, 2_000_000_000_000_000_000, 1, 500)
+        );
         let milli = |text: &str| parse_cpu(text).unwrap().0;
-        assert_eq!((milli("500m"), milli("0.5"), milli("2"), milli("1u"), milli("25e-2")), (500, 500, 2000, 1, 250));
+        assert_eq!(
+            (milli("500m"), milli("0.5"), milli("2"), milli("1u"), milli("25e-2")),
+            (500, 500, 2000, 1, 250)
+        );
     }
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        let refused: Vec<String> = ["64MB", "12Q", "", "Mi", "1..5", "-1", "1 Gi", "64mb", "99999999999999999999", "17Ei", "1e99"]
-            .iter()
-            .map(|text| parse_memory(text).unwrap_err().to_string())
-            .collect();
+        let refused: Vec<String> =
+            ["64MB", "12Q", "", "Mi", "1..5", "-1", "1 Gi", "64mb", "99999999999999999999", "17Ei", "1e99"]
+                .iter()
+                .map(|text| parse_memory(text).unwrap_err().to_string())
+                .collect();
         insta::assert_snapshot!(refused.join("\n"), @"");
         assert!(parse_memory("64MB").unwrap_err().hint().contains("512Mi"));
         assert!(parse_cpu("half").is_err() && parse_cpu("5G").is_err());
@@ -153,7 +160,10 @@ mod tests {
         assert_eq!(memory_quantity(ByteCount::mebibytes(2048)), "2Gi");
         assert_eq!(memory_quantity(ByteCount(1_000_000)), "1000000");
         assert_eq!(memory_quantity(ByteCount(0)), "0");
-        assert_eq!((cpu_quantity(MilliCpu(500)), cpu_quantity(MilliCpu(3000))), ("500m".to_owned(), "3".to_owned()));
+        assert_eq!(
+            (cpu_quantity(MilliCpu(500)), cpu_quantity(MilliCpu(3000))),
+            ("500m".to_owned(), "3".to_owned())
+        );
     }
 
     proptest! {

@@ -72,7 +72,10 @@ pub fn stack_yaml(functions: &[FunctionDeployment], options: &StackOptions) -> R
     let stack = Stack {
         version: "1.0",
         provider: StackProvider { name: "openfaas", gateway: &options.gateway },
-        functions: functions.iter().map(|function| (function.service.as_str(), entry(function, options))).collect(),
+        functions: functions
+            .iter()
+            .map(|function| (function.service.as_str(), entry(function, options)))
+            .collect(),
     };
     let text = serde_saphyr::to_string(&stack)
         .map_err(|error| OpenFaasError::Yaml { file: "stack.yaml", reason: error.to_string() })?;

@@ -136,7 +136,8 @@ fn name(findings: &mut Findings<'_>, surroundings: &Surroundings) {
             "the name is no DNS label".to_owned(),
             "use at most 63 lower-case letters, digits and `-`, not `-` first or last",
         );
-    } else if surroundings.provider != Some(Provider::Faasd) && name.starts_with(|c: char| c.is_ascii_digit()) {
+    } else if surroundings.provider != Some(Provider::Faasd) && name.starts_with(|c: char| c.is_ascii_digit())
+    {
         findings.error(
             "the name of a Kubernetes service cannot begin with a digit".to_owned(),
             "give the deployment a name that begins with a letter",
@@ -170,7 +171,8 @@ fn resources(findings: &mut Findings<'_>) {
     let limits = Quantities::read("limits", function.limits.as_ref(), findings);
     let requests = Quantities::read("requests", function.requests.as_ref(), findings);
     if limits.memory.is_none() && function.limits.as_ref().is_none_or(|limits| limits.memory.is_empty()) {
-        findings.warning("there is no memory limit".to_owned(), "one function can take the host's whole memory");
+        findings
+            .warning("there is no memory limit".to_owned(), "one function can take the host's whole memory");
     }
     if limits.memory.is_some_and(|memory| ByteCount(memory) < LEAST_MEMORY) {
         findings.error(
@@ -246,10 +248,8 @@ fn labels(findings: &mut Findings<'_>) {
     if let (Some(Some(least)), Some(Some(most))) = (least, most)
         && least > most
     {
-        findings.error(
-            format!("its least number of replicas, {least}, is above its most, {most}"),
-            "swap them",
-        );
+        findings
+            .error(format!("its least number of replicas, {least}, is above its most, {most}"), "swap them");
     }
 }
 
@@ -271,7 +271,10 @@ fn environment(findings: &mut Findings<'_>, surroundings: &Surroundings) {
         let text = function.env_vars.get(name)?;
         let parsed = parse_go_duration(text);
         if parsed.is_none() {
-            findings.error(format!("{name} is `{}`", text.escape_default()), "write a duration as `50s` or `1m30s`");
+            findings.error(
+                format!("{name} is `{}`", text.escape_default()),
+                "write a duration as `50s` or `1m30s`",
+            );
         }
         parsed
     };
@@ -341,7 +344,13 @@ mod tests {
     #[test]
     fn durations_read_as_in_go() {
         let seconds = |text: &str| parse_go_duration(text).map(|duration| duration.as_secs_f64());
-        assert_eq!((seconds("30s"), seconds("1m30s"), seconds("1500ms"), seconds("7")), (Some(30.0), Some(90.0), Some(1.5), Some(7.0)));
-        assert_eq!((seconds(""), seconds("s"), seconds("30"), seconds("5 s"), seconds("1d")), (None, None, Some(30.0), None, None));
+        assert_eq!(
+            (seconds("30s"), seconds("1m30s"), seconds("1500ms"), seconds("7")),
+            (Some(30.0), Some(90.0), Some(1.5), Some(7.0))
+        );
+        assert_eq!(
+            (seconds(""), seconds("s"), seconds("30"), seconds("5 s"), seconds("1d")),
+            (None, None, Some(30.0), None, None)
+        );
     }
 }
