@@ -74,7 +74,41 @@ fn functions() -> Vec<FunctionDeployment> {
 #[test]
 fn a_function_is_what_the_gateway_takes() {
     let json = serde_json::to_string_pretty(&functions()[0]).unwrap();
-    insta::assert_snapshot!(json, @"");
+    insta::assert_snapshot!(json, @r#"
+    {
+      "service": "toy-first-e2502e8d",
+      "image": "127.0.0.1:5000/toy@sha256:a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e",
+      "envVars": {
+        "exec_timeout": "50s",
+        "max_inflight": "16",
+        "read_timeout": "55s",
+        "write_timeout": "55s"
+      },
+      "labels": {
+        "com.openfaas.scale.max": "1",
+        "com.openfaas.scale.min": "1",
+        "tranche.deployment": "toy",
+        "tranche.generation": "e2502e8d",
+        "tranche.slice": "first"
+      },
+      "annotations": {
+        "tranche.next": "second,third",
+        "tranche.plan-digest": "sha256:64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525",
+        "tranche.request-bytes": "32",
+        "tranche.response-bytes": "400000",
+        "tranche.slice": "first"
+      },
+      "limits": {
+        "memory": "512Mi",
+        "cpu": "500m"
+      },
+      "requests": {
+        "memory": "512Mi",
+        "cpu": "500m"
+      },
+      "readOnlyRootFilesystem": true
+    }
+    "#);
     let back: FunctionDeployment = serde_json::from_str(&json).unwrap();
     assert_eq!(back, functions()[0]);
 }
@@ -109,7 +143,17 @@ fn options_reach_the_function() {
         options.environment.insert("TRANCHE_LOG".to_owned(), "debug".to_owned());
     });
     let function = &functions[0];
-    insta::assert_debug_snapshot!(function.env_vars, @"");
+    insta::assert_debug_snapshot!(function.env_vars, @r#"
+    {
+        "TRANCHE_ENGINE": "onnxruntime",
+        "TRANCHE_LOG": "debug",
+        "TRANCHE_THREADS": "2",
+        "exec_timeout": "1500ms",
+        "max_inflight": "16",
+        "read_timeout": "55s",
+        "write_timeout": "55s",
+    }
+    "#);
     let quantities =
         |memory: &str, cpu: &str| Some(Resources { memory: memory.to_owned(), cpu: cpu.to_owned() });
     assert_eq!(function.limits, quantities("512Mi", "2500m"));
@@ -128,7 +172,40 @@ fn a_slice_without_an_image_is_named() {
 #[test]
 fn stacks_are_what_faas_cli_reads() {
     let deploy = StackOptions { gateway: "http://127.0.0.1:8080".to_owned(), build_from: None };
-    insta::assert_snapshot!(stack_yaml(&functions()[..1], &deploy).unwrap(), @"");
+    insta::assert_snapshot!(stack_yaml(&functions()[..1], &deploy).unwrap(), @r#"
+    version: "1.0"
+    provider:
+      name: openfaas
+      gateway: http://127.0.0.1:8080
+    functions:
+      toy-first-e2502e8d:
+        skip_build: true
+        image: 127.0.0.1:5000/toy@sha256:a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e
+        environment:
+          exec_timeout: 50s
+          max_inflight: "16"
+          read_timeout: 55s
+          write_timeout: 55s
+        labels:
+          com.openfaas.scale.max: "1"
+          com.openfaas.scale.min: "1"
+          tranche.deployment: toy
+          tranche.generation: e2502e8d
+          tranche.slice: first
+        annotations:
+          tranche.next: second,third
+          tranche.plan-digest: sha256:64879f7d6b960a01909762d911a32d4582c20010c5641ee90278b644a9e3b525
+          tranche.request-bytes: "32"
+          tranche.response-bytes: "400000"
+          tranche.slice: first
+        limits:
+          memory: 512Mi
+          cpu: 500m
+        requests:
+          memory: 512Mi
+          cpu: 500m
+        readonly_root_filesystem: true
+    "#);
     let build = StackOptions { build_from: Some("./bundle".to_owned()), ..deploy };
     let text = stack_yaml(&functions()[..1], &build).unwrap();
     assert!(text.contains("lang: tranche\n    handler: ./bundle\n"), "{text}");
@@ -281,7 +358,31 @@ fn what_is_wrong_is_found() {
         environment("A B", ""),
         findings(|function| function.constraints = vec!["gpu".to_owned()]),
     ];
-    insta::assert_snapshot!(all.concat().join("\n"), @"");
+    insta::assert_snapshot!(all.concat().join("\n"), @r"
+    error: Slice_A: the name is no DNS label
+    error: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: the name is no DNS label
+    error: 0a: the name of a Kubernetes service cannot begin with a digit
+    error: toy: `` is no image
+    warning: toy: image 127.0.0.1:5000/toy:latest is not pinned by digest: another push changes what runs
+    warning: toy: image 127.0.0.1:5000/toy:latest is on each node's own loopback
+    error: toy: limits: `64MB` is not a quantity of memory: its suffix is none of Ki Mi Gi Ti k M G T m
+    error: toy: the memory limit is below one mebibyte
+    error: toy: its memory request is larger than its memory limit
+    error: toy: its memory request is larger than its memory limit
+    error: toy: its cpu request is larger than its cpu limit
+    warning: toy: there is no memory limit
+    error: toy: label tranche.slice has the value `-a`
+    error: toy: the Community Edition refuses label com.openfaas.scale.zero
+    error: toy: the Community Edition refuses label com.openfaas.scale.target
+    error: toy: label com.openfaas.scale.max is not between 1 and 5
+    error: toy: its least number of replicas, 3, is above its most, 1
+    error: toy: exec_timeout is longer than read_timeout
+    error: toy: exec_timeout is longer than write_timeout
+    error: toy: exec_timeout is `fast`
+    error: toy: max_inflight is no number
+    error: toy: `A B` cannot name an environment variable
+    warning: the Community Edition ignores constraints
+    ");
 }
 
 #[test]
@@ -313,7 +414,7 @@ fn only_fifteen_functions_fit() {
         findings.into_iter().filter(|finding| finding.severity == Severity::Error).collect::<Vec<_>>()
     };
     assert_eq!(errors(12), []);
-    insta::assert_snapshot!(errors(13)[0], @"");
+    insta::assert_snapshot!(errors(13)[0], @"error: 3 functions beside 13 that run already are more than the 15 of the Community Edition");
     let twice = [three[0].clone(), three[0].clone()];
     assert!(lint(&twice, Provider::Faasd, 0)[0].message.contains("two functions"));
     let unbounded = Surroundings { function_limit: None, ..Surroundings::new(None, 99) };
@@ -325,7 +426,12 @@ fn what_faasd_ignores_is_said_once() {
     let functions = functions_with(|options| options.replicas = (1, 2));
     let findings = lint(&functions, Provider::Faasd, 0);
     let text: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(text.join("\n"), @"");
+    insta::assert_snapshot!(text.join("\n"), @r"
+    warning: faasd ignores cpu limits: functions share all processors
+    warning: faasd ignores requests: nothing is set aside for functions
+    warning: faasd ignores read-only root file systems
+    warning: faasd runs one replica of a function
+    ");
     assert!(findings.iter().all(|finding| finding.severity == Severity::Warning));
 }
 

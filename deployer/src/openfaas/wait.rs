@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tranche_packager::openfaas::{FunctionDeployment, Provider};
 
-/// How long an update may go unseen before it is taken for one of those that
-/// Kubernetes' Community Edition answers with success and does not do.
-const UNSEEN: Duration = Duration::from_secs(5);
+/// For how many first pauses an update may go unseen before it is taken for one
+/// of those that Kubernetes' Community Edition answers with success and does not
+/// do: five seconds by default.
+const UNSEEN: u32 = 50;
 /// The longest pause between two looks.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -77,7 +78,7 @@ impl BringUp {
                 None => "the gateway does not have it".to_owned(),
             };
             let unseen = seen.starts_with("the gateway");
-            if unseen && self.apply && open.is_none() && applied_at.elapsed() >= UNSEEN {
+            if unseen && self.apply && open.is_none() && applied_at.elapsed() >= self.pause * UNSEEN {
                 // Creating is answered truly, so it says what is wrong.
                 let again = match seen.as_str() {
                     "the gateway does not have it" => self.gateway.create(&self.function),

@@ -28,7 +28,7 @@ const SUFFIXES: [(&str, u128, u128); 16] = [
 ];
 
 /// Digits that can stand before or after the point without overflow.
-const MOST_DIGITS: usize = 19;
+const MOST_DIGITS: usize = 20;
 
 /// Memory with the largest binary suffix that says it exactly: `512Mi`.
 #[must_use]
@@ -149,7 +149,19 @@ mod tests {
                 .iter()
                 .map(|text| parse_memory(text).unwrap_err().to_string())
                 .collect();
-        insta::assert_snapshot!(refused.join("\n"), @"");
+        insta::assert_snapshot!(refused.join("\n"), @r"
+        `64MB` is not a quantity of memory: its suffix is none of Ki Mi Gi Ti k M G T m
+        `12Q` is not a quantity of memory: its suffix is none of Ki Mi Gi Ti k M G T m
+        `` is not a quantity of memory: it is empty
+        `Mi` is not a quantity of memory: it does not begin with a number
+        `1..5` is not a quantity of memory: it does not begin with a number
+        `-1` is not a quantity of memory: it is negative
+        `1 Gi` is not a quantity of memory: its suffix is none of Ki Mi Gi Ti k M G T m
+        `64mb` is not a quantity of memory: its suffix is none of Ki Mi Gi Ti k M G T m
+        `99999999999999999999` is not a quantity of memory: it is too large
+        `17Ei` is not a quantity of memory: it is too large
+        `1e99` is not a quantity of memory: its exponent is not a number between -9 and 18
+        ");
         assert!(parse_memory("64MB").unwrap_err().hint().contains("512Mi"));
         assert!(parse_cpu("half").is_err() && parse_cpu("5G").is_err());
     }

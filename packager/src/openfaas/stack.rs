@@ -77,7 +77,9 @@ pub fn stack_yaml(functions: &[FunctionDeployment], options: &StackOptions) -> R
             .map(|function| (function.service.as_str(), entry(function, options)))
             .collect(),
     };
-    let text = serde_saphyr::to_string(&stack)
+    // Long image names stay on their lines.
+    let style = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let text = serde_saphyr::to_string_with_options(&stack, style)
         .map_err(|error| OpenFaasError::Yaml { file: "stack.yaml", reason: error.to_string() })?;
     Ok(text.replace('\\', r"\\").replace('$', "$$"))
 }
