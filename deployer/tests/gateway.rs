@@ -51,7 +51,26 @@ fn every_failure_has_its_own_error() {
     ];
     let texts: Vec<String> = errors.iter().map(|error| format!("{error}\n  {}", error.hint())).collect();
     insta::with_settings!({ filters => [(r"127\.0\.0\.1:\d+", "GATEWAY")] }, {
-        insta::assert_snapshot!(texts.join("\n"), @"");
+        insta::assert_snapshot!(texts.join("\n"), @r"
+        list functions: no answer from http://GATEWAY within 200ms
+          look at the gateway's log; pulling a large image can take longer than its minute
+        list functions: no answer from http://GATEWAY within 200ms
+          look at the gateway's log; pulling a large image can take longer than its minute
+        list functions: unexpected answer: expected value at line 1 column 1: <html>a web page</html>
+          check that this is the address of an OpenFaaS gateway
+        http://GATEWAY redirects to https://elsewhere.example/
+          give the address that it points to, if it is yours
+        list functions: the gateway at http://GATEWAY refuses these credentials
+          set OPENFAAS_USERNAME and OPENFAAS_PASSWORD, give a password file, or log in with faas-cli
+        list functions: not found: told to fail:
+          check the gateway's address and the namespace; `tranche status` lists deployments
+        list functions: refused with status 400: told to fail:
+          the gateway's words say what it does not take
+        list functions: failed with status 503: told to fail:
+          look at the logs of the gateway and its provider
+        list functions: the connection to http://GATEWAY broke: connection closed before message completed
+          look at the gateway's log; without Prometheus some gateways end the connection when they list functions
+        ");
     });
     assert!(errors.iter().all(|error| !error.to_string().contains("user:pass")));
 }
@@ -158,6 +177,25 @@ fn logs_and_namespaces_are_read() {
 }
 
 #[test]
+fn a_namespace_goes_along() {
+    let gateway = TestGateway::start(Provider::Kubernetes);
+    let client = client(&gateway, timeouts()).in_namespace(Some("fn-a".to_owned()));
+    block_on(async {
+        client.list().await.unwrap();
+        client.apply(&function("one")).await.unwrap();
+        client.readiness("a").await.unwrap();
+        client.logs("a", &LogRange::default()).await.unwrap();
+    });
+    insta::assert_snapshot!(gateway.calls().join("\n"), @r"
+    GET /system/functions?namespace=fn-a
+    PUT /system/functions?namespace=fn-a a
+    POST /system/functions?namespace=fn-a a
+    GET /function/a.fn-a/_/ready
+    GET /system/logs?namespace=fn-a&name=a&follow=false
+    ");
+}
+
+#[test]
 fn credentials_stay_off_open_networks_and_out_of_sight() {
     let credentials = || Some(Credentials::new("admin", PASSWORD));
     let url = |text: &str| GatewayUrl::parse(text).unwrap();
@@ -210,6 +248,21 @@ fn the_doctor_says_what_is_wrong() {
     gateway.fail("GET /healthz", &[Fault::Reset; 3]);
     let down = doctor(&gateway);
     insta::with_settings!({ filters => [(r"127\.0\.0\.1:\d+", "GATEWAY")] }, {
-        insta::assert_snapshot!([well, full, refused, down].join("\n\n"), @"");
+        insta::assert_snapshot!([well, full, refused, down].join("\n\n"), @r"
+        + gateway: http://GATEWAY answers
+        + credentials: credentials are taken
+        + provider: faasd (faasd-ce) version 0.18.6, gateway version 0.27.1
+        + functions: 0 of 15 functions run
+
+        + gateway: http://GATEWAY answers
+        + credentials: credentials are taken
+        + provider: faasd (faasd-ce) version 0.18.6, gateway version 0.27.1
+        - functions: 15 of 15 functions run [remove functions that are not needed: the Community Edition takes no more]
+
+        + gateway: http://GATEWAY answers
+        - credentials: ask what the gateway is: the gateway at http://GATEWAY refuses these credentials [set OPENFAAS_USERNAME and OPENFAAS_PASSWORD, give a password file, or log in with faas-cli]
+
+        - gateway: ask whether the gateway is well: the connection to http://GATEWAY broke: connection closed before message completed [look at the gateway's log; without Prometheus some gateways end the connection when they list functions]
+        ");
     });
 }

@@ -12,6 +12,7 @@ use gateway::{Behaviour, Fault, PASSWORD};
 use openfaas::{Cluster, NAME, notices, position};
 use serde_json::json;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tranche_deployer::openfaas::{FrontDoor, FrontDoorImage};
@@ -92,8 +93,11 @@ fn the_same_again_changes_nothing() {
 fn an_update_keeps_the_old_until_the_new_is_ready() {
     let cluster = deployed(Provider::Faasd);
     let [old] = &cluster.gateway.of_slice("slice-1")[..] else { panic!() };
-    insta::with_settings!({ filters => [(r"-[0-9a-f]{8},", "-GENERATION,")] }, {
-        insta::assert_snapshot!(cluster.plan(&SECOND), @"");
+    insta::with_settings!({ filters => [(r"-[0-9a-f]{8},", "-GENERATION,"), (r"image [0-9a-f]{12}", "image DIGEST")] }, {
+        insta::assert_snapshot!(cluster.plan(&SECOND), @r"
+        toy on openfaas:
+          ~ slice-1  toy-slice-1-GENERATION, 64Mi, 500m, image DIGEST -> toy-slice-1-GENERATION, 64Mi, 500m, image DIGEST
+        ");
     });
     cluster.gateway.calls();
     let (deployment, events) = cluster.deploy(&SECOND);
@@ -257,7 +261,7 @@ fn where_old_and_new_do_not_fit_the_update_is_in_place() {
     let (deployment, events) = cluster.deploy(&BOTH);
     deployment.unwrap();
     let notice = notices(&events).into_iter().find(|text| text.starts_with("updating in place")).unwrap();
-    insta::assert_snapshot!(notice, @"");
+    insta::assert_snapshot!(notice, @"updating in place (old and new functions together would be 16 of at most 15): the deployment does not answer until the new functions are ready");
     let draining = events.iter().position(|event| *event == DeployEvent::Draining).unwrap();
     let starting = events.iter().position(|event| matches!(event, DeployEvent::Starting { .. })).unwrap();
     assert!(draining < starting, "{events:?}");
@@ -308,8 +312,12 @@ fn what_others_changed_is_shown_and_put_right() {
     let names = cluster.gateway.functions();
     cluster.gateway.edit(&names[0], |function| function["limits"]["memory"] = json!("1Gi"));
     cluster.gateway.remove(&names[1]);
-    insta::with_settings!({ filters => [(r"-[0-9a-f]{8},", "-GENERATION,")] }, {
-        insta::assert_snapshot!(cluster.plan(&FIRST), @"");
+    insta::with_settings!({ filters => [(r"-[0-9a-f]{8},", "-GENERATION,"), (r"image [0-9a-f]{12}", "image DIGEST")] }, {
+        insta::assert_snapshot!(cluster.plan(&FIRST), @r"
+        toy on openfaas:
+          ~ slice-0  toy-slice-0-GENERATION, 64Mi, 500m, image DIGEST (changed by hand: memory limit 1Gi) -> toy-slice-0-GENERATION, 64Mi, 500m, image DIGEST
+          ~ slice-1  toy-slice-1-GENERATION, 64Mi, 500m, image DIGEST (missing at the gateway) -> toy-slice-1-GENERATION, 64Mi, 500m, image DIGEST
+        ");
     });
     let status = cluster.target(cluster.settings(&[])).status(NAME).unwrap();
     assert_eq!(status.functions[0].notice.as_deref(), Some("changed by hand: memory limit 1Gi"));
@@ -333,6 +341,37 @@ fn functions_in_use_are_waited_for_and_then_said_to_be_removed() {
         notices(&events).iter().any(|text| text.starts_with("old functions may have been in use")),
         "{events:?}"
     );
+    assert_eq!(cluster.gateway.functions().len(), 2);
+}
+
+#[test]
+fn no_request_is_lost_over_updates() {
+    let cluster = deployed(Provider::Faasd);
+    let end = AtomicBool::new(false);
+    let answered = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut answered = 0;
+            while !end.load(Ordering::Relaxed) {
+                let deployment = Deployment::read(&cluster.deployment_path()).unwrap();
+                for function in &deployment.openfaas.unwrap().functions {
+                    assert_eq!(cluster.gateway.invoke(&function.function), 200, "{}", function.function);
+                }
+                answered += 1;
+            }
+            answered
+        });
+        for version in ["2", "3", "4"] {
+            let slices = [("slice-0", version), ("slice-1", version)];
+            let mut settings = cluster.settings(&slices);
+            settings.quiet = Duration::from_secs(1);
+            let mut request = cluster.request(&["slice-0", "slice-1"]);
+            request.options.drain_timeout = Duration::from_secs(10);
+            cluster.target(settings).deploy(&request, &mut |_| {}).unwrap();
+        }
+        end.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    assert!(answered > 10, "{answered}");
     assert_eq!(cluster.gateway.functions().len(), 2);
 }
 
@@ -371,6 +410,26 @@ fn a_deployment_belongs_to_one_gateway() {
     );
     assert!(matches!(there.target(there.settings(&[])).destroy(NAME), Err(DeployError::OtherGateway { .. })));
     assert_eq!(there.gateway.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_function_scaled_to_nothing_comes_back() {
+    let cluster = deployed(Provider::Kubernetes);
+    let name = &cluster.gateway.functions()[0];
+    cluster.gateway.set_replicas(name, 0);
+    let plan = cluster.plan(&FIRST).to_string();
+    assert!(plan.contains("(no replica runs)"), "{plan}");
+    cluster.deploy(&FIRST).0.unwrap();
+    assert!(cluster.plan(&FIRST).is_empty());
+}
+
+#[test]
+fn a_damaged_deployment_can_be_destroyed() {
+    let cluster = deployed(Provider::Faasd);
+    fs::write(cluster.deployment_path(), "{").unwrap();
+    assert!(matches!(cluster.deploy(&FIRST).0, Err(DeployError::Document(_))));
+    assert_eq!(cluster.target(cluster.settings(&[])).destroy(NAME).unwrap().functions, 2);
+    assert_eq!(cluster.gateway.functions(), Vec::<String>::new());
 }
 
 #[test]
@@ -426,7 +485,7 @@ fn images_must_be_those_of_the_bundle() {
     assert!(refusal(settings.clone()).ends_with("they hold engine onnxruntime, not tract"));
     settings.image_index = Some(index(bundle_digest, "tract"));
     assert!(cluster.target(settings).deploy(&request, &mut |_| {}).is_ok());
-    assert!(matches!(cluster.deploy(&[("slice-0", "1"), ("slice-2", "1")]).0, Ok(_)));
+    assert!(cluster.deploy(&[("slice-0", "1"), ("slice-2", "1")]).0.is_ok());
     let missing = cluster.target(cluster.settings(&[])).deploy(&request, &mut |_| {}).unwrap_err();
     assert_eq!(missing.to_string(), "slice `slice-0` has no image");
 }

@@ -240,7 +240,9 @@ impl Gateway {
 /// A password in an address that the gateway points to is not ours to show.
 fn without_password(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).take(LONGEST_EXCERPT).collect();
-    text.rsplit_once('@').map_or(text.clone(), |(_, host)| host.to_owned())
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", &text));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
 /// The innermost cause, which says most.

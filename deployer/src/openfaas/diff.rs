@@ -132,14 +132,14 @@ fn as_it_runs(name: &str, current: &Current, snapshot: &Snapshot) -> String {
     drift.map_or(text.clone(), |drift| format!("{text} ({drift})"))
 }
 
-/// `toy-s0-0123abcd, 512Mi, 500m`
+/// `toy-s0-0123abcd, 512Mi, 500m, image 0123456789ab`
 fn describe(function: &FunctionDeployment) -> String {
     let limits = function.limits.clone().unwrap_or_default();
     let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
-    format!(
-        "{}, {}, {}",
-        function.service,
-        or(limits.memory, "memory not limited"),
-        or(limits.cpu, "cpu not limited")
-    )
+    let image = match function.image.rsplit_once("@sha256:") {
+        Some((_, digest)) => digest.get(..12).unwrap_or(digest),
+        None => &function.image,
+    };
+    let (memory, cpu) = (or(limits.memory, "memory not limited"), or(limits.cpu, "cpu not limited"));
+    format!("{}, {memory}, {cpu}, image {image}", function.service)
 }

@@ -278,7 +278,11 @@ impl OpenFaasTarget {
     }
 
     async fn destroy_all(&self, name: &str) -> Result<Destroyed, DeployError> {
-        let (_, snapshot) = self.found(name).await?;
+        // With a damaged deployment.json, labels have to do.
+        let snapshot = match self.found(name).await {
+            Err(DeployError::Document(_)) => self.snapshot(name, None).await?,
+            found => found?.1,
+        };
         let names: Vec<String> = snapshot.ours.keys().cloned().collect();
         // faasd takes the network away from requests that are still running.
         let patience = Patience {

@@ -71,7 +71,14 @@ impl BringUp {
                     let differences = differences(&self.function, &running, self.provider);
                     match (differences.is_empty(), running.available_replicas) {
                         (true, 1..) => return Ok(()),
-                        (true, 0) => "no replica runs yet".to_owned(),
+                        (true, 0) => {
+                            // Scaled to nothing by hand: no request brings it back on a
+                            // Community Edition.
+                            if running.replicas == 0 {
+                                waiting.ask(self.gateway.scale(name, 1)).await?;
+                            }
+                            "no replica runs yet".to_owned()
+                        }
                         (false, _) => format!("the gateway still has {}", differences.join(", ")),
                     }
                 }
@@ -84,7 +91,7 @@ impl BringUp {
                     "the gateway does not have it" => self.gateway.create(&self.function),
                     _ => return Err(self.not_done(seen)),
                 };
-                waiting.ask_once(again).await?;
+                waiting.ask(again).await?;
                 applied_at = Instant::now();
             }
             waiting.pause(seen, open.as_ref()).await?;
@@ -118,7 +125,7 @@ impl<'a> Waiting<'a> {
         Self { of, pause: of.pause }
     }
 
-    async fn ask_once<T>(
+    async fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, GatewayError>>,
     ) -> Result<T, BringUpError> {
@@ -126,13 +133,6 @@ impl<'a> Waiting<'a> {
             Ok(result) => result.map_err(BringUpError::Gateway),
             Err(_) => Err(BringUpError::Late("the gateway has not answered".to_owned())),
         }
-    }
-
-    async fn ask<T>(
-        &self,
-        question: impl Future<Output = Result<T, GatewayError>>,
-    ) -> Result<T, BringUpError> {
-        self.ask_once(question).await
     }
 
     async fn pause(&mut self, seen: String, open: Option<&GatewayError>) -> Result<(), BringUpError> {

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -65,6 +65,8 @@ struct Table {
     provider: Option<Provider>,
     functions: BTreeMap<String, Value>,
     replicas: BTreeMap<String, u64>,
+    /// Requests that functions have answered.
+    answered: BTreeMap<String, u64>,
     secrets: BTreeMap<String, String>,
     /// Faults by `METHOD path-prefix`, each used once.
     faults: Vec<(String, VecDeque<Fault>)>,
@@ -157,6 +159,20 @@ impl TestGateway {
         self.table().functions.remove(name).unwrap();
     }
 
+    /// The status with which a function answers.
+    pub fn invoke(&self, name: &str) -> u16 {
+        let mut stream = std::net::TcpStream::connect(self.address).unwrap();
+        let head = "Host: gateway\r\nContent-Length: 0\r\nConnection: close";
+        write!(stream, "POST /function/{name} HTTP/1.1\r\n{head}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap()
+    }
+
+    pub fn set_replicas(&self, name: &str, count: u64) {
+        self.table().replicas.insert(name.to_owned(), count);
+    }
+
     pub fn secrets(&self) -> BTreeMap<String, String> {
         self.table().secrets.clone()
     }
@@ -211,7 +227,8 @@ async fn answer(table: Arc<Mutex<Table>>, request: Request<Incoming>) -> io::Res
     let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let name = ["service", "functionName", "serviceName", "name"].iter().find_map(|key| json[*key].as_str());
     let name = name.unwrap_or_default().to_owned();
-    let call = format!("{} {path} {name}", head.method).trim_end().to_owned();
+    let asked = head.uri.path_and_query().map_or("", |asked| asked.as_str());
+    let call = format!("{} {asked} {name}", head.method).trim_end().to_owned();
     let fault = {
         let mut table = table.lock().unwrap();
         table.calls.push(call.clone());
@@ -309,6 +326,10 @@ impl Table {
             ("GET", ["system", "namespaces"]) => text(200, "[\"openfaas-fn\"]"),
             ("GET", ["system", "logs"]) => text(200, log(query)),
             ("GET", ["function", name, "_", "ready"]) => self.ready(name),
+            ("POST", ["function", name]) if self.functions.contains_key(*name) => {
+                *self.answered.entry((*name).to_owned()).or_default() += 1;
+                text(200, "answer")
+            }
             _ => text(404, "not found"),
         }
     }
@@ -368,8 +389,10 @@ impl Table {
         if !self.functions.contains_key(name) {
             return text(404, format!("error finding function {name}"));
         }
+        let answered = self.answered.get(name).copied().unwrap_or(0);
         let body = |state: &str, in_flight: u64, message: &str| {
-            json!({ "state": state, "in_flight": in_flight, "answered": 0, "message": message }).to_string()
+            json!({ "state": state, "in_flight": in_flight, "answered": answered, "message": message })
+                .to_string()
         };
         match self.behaviour(name) {
             Behaviour::Ready => text(200, body("ready", 0, "")),
