@@ -75,7 +75,10 @@ pub(super) fn differences(
         list.push(format!("cpu limit {}", shown(&running.limits.cpu)));
     }
     for (name, value) in wanted.env_vars.iter().filter(|_| !running.env_vars.is_empty()) {
-        if running.env_vars.get(name) != Some(value) {
+        // faasd reports values up to their first `=` (`readEnvFromProcessEnv`).
+        let start = value.split('=').next();
+        let reported = running.env_vars.get(name).map(String::as_str);
+        if reported != Some(value) && (provider != Provider::Faasd || reported != start) {
             list.push(format!("variable {name}"));
         }
     }
@@ -117,7 +120,7 @@ mod tests {
         let wanted = FunctionDeployment {
             image: "r.io/a".to_owned(),
             limits: Some(resources("64Mi", "500m")),
-            env_vars: [("A".to_owned(), "1".to_owned())].into(),
+            env_vars: [("A".to_owned(), "1=2".to_owned())].into(),
             ..FunctionDeployment::default()
         };
         let running = |memory: &str, cpu: &str| RunningFunction {
@@ -131,6 +134,9 @@ mod tests {
         assert_eq!(differ(&running("128Mi", ""), Provider::Kubernetes), "memory limit 128Mi, cpu limit none");
         let mut changed = running("0", "");
         changed.image = "r.io/b".to_owned();
+        changed.env_vars = [("A".to_owned(), "1".to_owned())].into();
+        assert_eq!(differ(&changed, Provider::Faasd), "image r.io/b, memory limit 0");
+        assert!(differ(&changed, Provider::Kubernetes).ends_with("variable A"));
         changed.env_vars = [("A".to_owned(), "2".to_owned()), ("PATH".to_owned(), "/".to_owned())].into();
         assert_eq!(differ(&changed, Provider::Faasd), "image r.io/b, memory limit 0, variable A");
     }

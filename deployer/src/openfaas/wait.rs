@@ -65,6 +65,7 @@ impl BringUp {
         let name = &self.function.service;
         let mut waiting = Waiting::new(self);
         let mut applied_at = Instant::now();
+        let mut scaled = false;
         loop {
             let seen = match waiting.ask(self.gateway.get(name)).await? {
                 Some(running) => {
@@ -72,10 +73,11 @@ impl BringUp {
                     match (differences.is_empty(), running.available_replicas) {
                         (true, 1..) => return Ok(()),
                         (true, 0) => {
-                            // Scaled to nothing by hand: no request brings it back on a
-                            // Community Edition.
-                            if running.replicas == 0 {
-                                waiting.ask(self.gateway.scale(name, 1)).await?;
+                            // Scaled to nothing by hand, or ended on faasd. Where it is only
+                            // about to start, being refused does no harm.
+                            if running.replicas == 0 && !scaled {
+                                let _ = waiting.ask(self.gateway.scale(name, 1)).await;
+                                scaled = true;
                             }
                             "no replica runs yet".to_owned()
                         }

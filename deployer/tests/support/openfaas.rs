@@ -19,6 +19,20 @@ use tranche_schema::{
 
 pub const NAME: &str = "toy";
 
+pub const FIRST: [(&str, &str); 2] = [("slice-0", "1"), ("slice-1", "1")];
+/// The second slice differs.
+pub const SECOND: [(&str, &str); 2] = [("slice-0", "1"), ("slice-1", "2")];
+/// Both differ.
+pub const BOTH: [(&str, &str); 2] = [("slice-0", "2"), ("slice-1", "2")];
+
+/// A cluster on which the first two slices run.
+pub fn deployed(provider: Provider) -> Cluster {
+    let cluster = Cluster::new(provider);
+    cluster.deploy(&FIRST).0.unwrap();
+    cluster.gateway.calls();
+    cluster
+}
+
 pub fn timeouts() -> GatewayTimeouts {
     GatewayTimeouts {
         connect: Duration::from_secs(5),

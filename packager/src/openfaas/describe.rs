@@ -190,13 +190,14 @@ fn annotations(manifest: &Manifest, slice: &SliceManifest) -> BTreeMap<String, S
         let of = |tensor: &TensorSpec| tensor.element_type.byte_size(&tensor.shape).unwrap_or(0);
         tensors.iter().map(of).fold(0, u64::saturating_add).to_string()
     };
-    BTreeMap::from([
+    let next = (!next.is_empty()).then(|| (keys::NEXT.to_owned(), next.join(",")));
+    let annotations = [
         (keys::SLICE.to_owned(), slice.name.clone()),
         (keys::PLAN_DIGEST.to_owned(), manifest.plan_digest.to_string()),
-        (keys::NEXT.to_owned(), next.join(",")),
         (keys::REQUEST_BYTES.to_owned(), bytes(&slice.inputs)),
         (keys::RESPONSE_BYTES.to_owned(), bytes(&slice.outputs)),
-    ])
+    ];
+    annotations.into_iter().chain(next).collect()
 }
 
 fn limits(size: FunctionSize, options: &DescribeOptions) -> Resources {
