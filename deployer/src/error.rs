@@ -1,8 +1,10 @@
+use crate::openfaas::GatewayError;
 use crate::registry::RegistryError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tranche_host::HostError;
+use tranche_packager::openfaas::{Finding, OpenFaasError};
 use tranche_schema::{DocumentError, exit_code};
 
 /// A deployment that could not be made, read or removed.
@@ -109,6 +111,62 @@ pub enum DeployError {
         /// Why.
         source: io::Error,
     },
+    /// The target cannot do that.
+    #[error("target {target} cannot {action}")]
+    Unsupported {
+        /// The target.
+        target: &'static str,
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// What is to be deployed would not work there.
+    #[error("the deployment would not work: {}", list(findings))]
+    Unfit {
+        /// What is wrong, one or more.
+        findings: Vec<Finding>,
+    },
+    /// The images are not those of the bundle.
+    #[error("the images do not fit bundle {}: {reason}", bundle.display())]
+    Images {
+        /// The bundle.
+        bundle: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The deployment is somewhere else.
+    #[error("deployment `{name}` runs at {there}, not at {here}")]
+    OtherGateway {
+        /// The deployment.
+        name: String,
+        /// The gateway it was deployed to.
+        there: String,
+        /// The gateway asked for.
+        here: String,
+    },
+    /// A gateway did not do what was asked for a slice.
+    #[error("slice `{slice}`: {source}")]
+    Slice {
+        /// The slice.
+        slice: String,
+        /// What went wrong.
+        source: GatewayError,
+    },
+    /// After a failed deploy, what ran before could not be put back.
+    #[error("{cause}; then what ran before could not be put back: {reason}")]
+    NotRestored {
+        /// The deployment.
+        name: String,
+        /// Why the deploy failed.
+        cause: Box<DeployError>,
+        /// Why the rest failed.
+        reason: String,
+    },
+    /// A gateway could not be asked or refused.
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    /// Functions could not be described.
+    #[error(transparent)]
+    Describe(#[from] OpenFaasError),
     /// A document that cannot be read or written.
     #[error(transparent)]
     Document(#[from] DocumentError),
@@ -145,6 +203,13 @@ impl DeployError {
             Self::NotPrivate { .. } => "remove it, or set XDG_RUNTIME_DIR to a folder of your own",
             Self::NoStateFolder => "set TRANCHE_STATE to a folder",
             Self::File { .. } => "check the path, its permissions and the space left",
+            Self::Unsupported { .. } => "choose another target with `--target`",
+            Self::Unfit { findings } => findings.first().map_or("", |finding| finding.hint),
+            Self::Images { .. } => "build and push the images of this bundle again",
+            Self::OtherGateway { .. } => "give that gateway, or destroy the deployment there first",
+            Self::NotRestored { .. } => "deploy the former bundle again",
+            Self::Slice { source, .. } | Self::Gateway(source) => source.hint(),
+            Self::Describe(error) => error.hint(),
             Self::Document(error) => error.hint(),
             Self::Host(error) => error.hint(),
             Self::Registry(error) => error.hint(),
@@ -158,7 +223,8 @@ impl DeployError {
             Self::Name { .. } | Self::NotFound { .. } | Self::NoStateFolder | Self::NotPrivate { .. } => {
                 exit_code::USAGE
             }
-            Self::Bundle { .. } | Self::Document(_) => exit_code::UNSUPPORTED_MODEL,
+            Self::Unsupported { .. } | Self::OtherGateway { .. } => exit_code::USAGE,
+            Self::Bundle { .. } | Self::Document(_) | Self::Images { .. } => exit_code::UNSUPPORTED_MODEL,
             Self::Unverified { .. } => exit_code::MISMATCH,
             Self::Registry(error) => error.exit_code(),
             _ => exit_code::REMOTE,
@@ -170,6 +236,7 @@ impl DeployError {
     pub fn log_tail(&self) -> Option<&str> {
         match self {
             Self::Function { log_tail, .. } | Self::NotReady { log_tail, .. } => Some(log_tail),
+            Self::NotRestored { cause, .. } => cause.log_tail(),
             _ => None,
         }
     }
@@ -178,4 +245,16 @@ impl DeployError {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }
     }
+}
+
+/// The errors among findings, one after the other.
+fn list(findings: &[Finding]) -> String {
+    let texts: Vec<String> = findings
+        .iter()
+        .map(|finding| match &finding.function {
+            Some(function) => format!("{function}: {}", finding.message),
+            None => finding.message.clone(),
+        })
+        .collect();
+    texts.join("; ")
 }

@@ -50,6 +50,16 @@ pub trait Target {
     /// When there is none of that name, or something of it cannot be removed.
     fn destroy(&self, name: &str) -> Result<Destroyed, DeployError>;
 
+    /// Sets how many replicas a function has, every function when `function` is
+    /// `None`, and waits until they run.
+    ///
+    /// # Errors
+    /// When the target has no replicas, or none of that name.
+    fn scale(&self, name: &str, function: Option<&str>, replicas: u32) -> Result<(), DeployError> {
+        let _ = (name, function, replicas);
+        Err(DeployError::Unsupported { target: self.name(), action: "scale functions" })
+    }
+
     /// The names of all deployments, finished or not, in order.
     ///
     /// # Errors
@@ -226,6 +236,21 @@ pub struct FunctionStatus {
     pub limits: LimitsEnforced,
     /// Why others do not.
     pub notice: Option<String>,
+    /// Replicas, where the target has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<Replicas>,
+    /// Its image, where the target has images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// Copies of a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replicas {
+    /// That run.
+    pub available: u64,
+    /// That are asked for.
+    pub wanted: u64,
 }
 
 /// Which logs.
@@ -242,7 +267,7 @@ pub struct LogQuery {
 pub struct FunctionLog {
     /// The slice.
     pub function: String,
-    /// The file, for following it.
+    /// The file, for following it; empty where the platform keeps the log.
     pub path: PathBuf,
     /// Lines, oldest first.
     pub lines: Vec<String>,
@@ -256,4 +281,13 @@ pub struct Destroyed {
     /// Whether the supervisor ended by itself after draining; else it was
     /// killed, or dead already.
     pub drained: bool,
+}
+
+/// A DNS label: what every target takes.
+pub(crate) fn check_name(name: &str) -> Result<(), DeployError> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.len() > 63 || name.starts_with('-') || !name.chars().all(allowed) {
+        return Err(DeployError::Name { name: name.to_owned() });
+    }
+    Ok(())
 }

@@ -20,6 +20,7 @@ mod check;
 pub mod elf;
 mod error;
 pub mod image;
+pub mod openfaas;
 mod replace;
 
 pub use bundle::package;

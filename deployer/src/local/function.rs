@@ -283,6 +283,8 @@ impl Function {
             memory_peak_bytes: self.group.memory_peak().or_else(|| of_process(tranche_host::peak_resident)),
             limits: self.limits(),
             notice: self.outside.as_deref().or(self.group.notice()).map(str::to_owned),
+            replicas: None,
+            image: None,
         }
     }
 

@@ -1,9 +1,9 @@
 //! Starting a revision and waiting until it serves.
 
-use super::lock::try_lock;
 use super::revision::{Revision, log_file, log_folder, open_alive, supervisor_output};
 use super::target::FunctionCommand;
 use super::{client, log};
+use crate::lock::try_lock;
 use crate::{DeployError, DeployEvent, FunctionState, FunctionStatus};
 use std::fs::OpenOptions;
 use std::path::Path;

@@ -23,7 +23,6 @@ mod control;
 mod desired;
 mod function;
 mod launch;
-mod lock;
 mod log;
 mod probe;
 mod revision;

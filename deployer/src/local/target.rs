@@ -1,7 +1,8 @@
 use super::desired::{Desired, describe};
-use super::lock::DeploymentLock;
 use super::revision::{self, Revision, log_file, log_folder, make_folders, new_id, revisions};
 use super::{client, launch, log, teardown};
+use crate::lock::DeploymentLock;
+use crate::target::check_name;
 use crate::{
     Bundle, BundleChecks, ChangeSet, DeployError, DeployEvent, DeployRequest, DeploymentPhase,
     DeploymentStatus, Destroyed, FunctionLog, FunctionState, FunctionStatus, LogQuery, Target,
@@ -332,15 +333,6 @@ pub(super) fn absolute(path: &Path) -> PathBuf {
     if bare { path.to_owned() } else { std::path::absolute(path).unwrap_or_else(|_| path.to_owned()) }
 }
 
-/// A DNS label: what every target takes.
-fn check_name(name: &str) -> Result<(), DeployError> {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.len() > 63 || name.starts_with('-') || !name.chars().all(allowed) {
-        return Err(DeployError::Name { name: name.to_owned() });
-    }
-    Ok(())
-}
-
 /// The folder of the revision that a deployment.json speaks of.
 fn revision_folder(deployment: &Deployment) -> Option<PathBuf> {
     Some(deployment.local.as_ref()?.log_folder.parent()?.to_owned())
@@ -384,6 +376,8 @@ fn functions(folder: &Path, notices: &mut Vec<String>) -> (bool, Vec<FunctionSta
         memory_peak_bytes: None,
         limits: LimitsEnforced::default(),
         notice: None,
+        replicas: None,
+        image: None,
     };
     (alive, revision.functions.iter().map(|function| unknown(&function.name)).collect())
 }

@@ -1,9 +1,9 @@
 //! Removing a revision, whatever state it is in.
 
 use super::client;
-use super::lock::try_lock;
 use super::revision::{self, Processes, Revision, open_alive};
 use crate::DeployError;
+use crate::lock::try_lock;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 ///
 /// The kernel keeps it until the last process that has the open file closes it,
 /// so a dead holder holds nothing.
-pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, DeployError> {
+pub(crate) fn try_lock(file: &File, path: &Path) -> Result<bool, DeployError> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
@@ -22,7 +22,7 @@ pub(super) fn try_lock(file: &File, path: &Path) -> Result<bool, DeployError> {
 
 /// The right to change one deployment.
 #[derive(Debug)]
-pub(super) struct DeploymentLock {
+pub(crate) struct DeploymentLock {
     path: PathBuf,
     _file: File,
 }
