@@ -2,7 +2,7 @@ use crate::arguments::DeployArguments;
 use crate::context::Context;
 use crate::deployments;
 use crate::failure::Failure;
-use crate::table;
+use crate::{interruption, table};
 use std::process::ExitCode;
 use std::time::Duration;
 use tranche_deployer::{DeployOptions, DeployRequest, Target as _};
@@ -18,11 +18,12 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
         options: DeployOptions {
             // Slices run on the engine they were measured on, unless told otherwise.
             engine: arguments.engine.engine.clone(),
-            onnxruntime: settings.onnxruntime.clone(),
+            onnxruntime: settings.library(),
             optimise: settings.optimise,
             allow_unverified: arguments.allow_unverified,
             limits: !arguments.no_limits,
             ready_timeout: Duration::from_secs(arguments.ready_deadline),
+            interrupted: Some(&interruption::INTERRUPTED),
             ..DeployOptions::default()
         },
     };
@@ -32,7 +33,11 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
         let pending = arguments.detailed_exitcode && !changes.is_empty();
         return Ok(ExitCode::from(if pending { exit_code::CHANGES_PENDING } else { exit_code::OK }));
     }
+    interruption::watch(context.printer.json());
+    // An interruption waits until the deploy has undone itself.
+    let undone = interruption::deployed();
     let deployment = deployments::deploy(context, &target, &request)?;
+    drop(undone);
     context
         .printer
         .step("Deployed", &format!("`{}`; call it with `tranche invoke {0} --random`", deployment.name));

@@ -28,8 +28,12 @@ pub fn run(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure
         .hint("profile, partition and package this model"));
     }
     let record = loaded.walk(context).verify(&arguments.bundle, &manifest, arguments.tolerance)?;
-    context.printer.result(&record, || render(&record))?;
-    outcome(&record)
+    let outcome = outcome(&record);
+    // As JSON there is one document: the record, or the failure with the record in it.
+    if outcome.is_ok() || !context.printer.json() {
+        context.printer.result(&record, || render(&record))?;
+    }
+    outcome
 }
 
 /// A failure when the record says that slices and whole model disagree.
@@ -43,7 +47,8 @@ pub fn outcome(record: &Verification) -> Result<(), Failure> {
     Err(Failure::new("verify", exit_code::MISMATCH, "slices and whole model disagree").hint(format!(
         "the bound was {:e}; engines that fuse across cuts need `--tolerance 1e-5` or `--optimise false`",
         record.tolerance
-    )))
+    ))
+    .details(record))
 }
 
 /// The record as a table.

@@ -29,6 +29,9 @@ impl Place {
             .env("TRANCHE_CACHE", self.path("cache"))
             .env("TRANCHE_STATE", self.path("state"))
             .env("NO_COLOR", "1")
+            .env_remove("TRANCHE_ENGINE")
+            .env_remove("TRANCHE_ONNXRUNTIME")
+            .env_remove("ORT_DYLIB_PATH")
             .args(arguments)
             .timeout(std::time::Duration::from_secs(240));
         command
@@ -71,5 +74,21 @@ pub fn contents(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
             }
         }
     }
+    found
+}
+
+/// Every verb with its sub-verbs, as words of a command line.
+#[allow(dead_code)]
+pub fn verbs() -> Vec<Vec<String>> {
+    use clap::CommandFactory as _;
+    fn add(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+            let path = [path, &[verb.get_name().to_owned()]].concat();
+            found.push(path.clone());
+            add(verb, &path, found);
+        }
+    }
+    let mut found = Vec::new();
+    add(&tranche_cli::arguments::CommandLine::command(), &[], &mut found);
     found
 }
