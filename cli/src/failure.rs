@@ -102,7 +102,6 @@ macro_rules! from_library {
 }
 
 from_library! {
-    tranche_graph::GraphError => "graph", exit_code::UNSUPPORTED_MODEL;
     tranche_engine::EngineError => "engine", exit_code::UNSUPPORTED_MODEL;
     tranche_profiler::ProfilerError => "profiler", exit_code::REMOTE;
     tranche_schema::DocumentError => "document", exit_code::UNSUPPORTED_MODEL;
@@ -110,6 +109,18 @@ from_library! {
     tranche_models::ModelsError => "models", exit_code::USAGE;
     tranche_engine::AddError => "engine", exit_code::REMOTE;
     crate::tensor_files::TensorFileError => "tensor-file", exit_code::USAGE;
+}
+
+impl From<tranche_graph::GraphError> for Failure {
+    fn from(error: tranche_graph::GraphError) -> Self {
+        use tranche_graph::ErrorKind;
+        // The model may be fine: it was asked for shapes or names that it has not.
+        let exit_code = match error.kind {
+            ErrorKind::Binding(_) | ErrorKind::UnknownName(_) => exit_code::USAGE,
+            _ => exit_code::UNSUPPORTED_MODEL,
+        };
+        Self::new("graph", exit_code, error.to_string()).hint(error.hint())
+    }
 }
 
 impl From<tranche_partitioner::PlanError> for Failure {
