@@ -29,12 +29,12 @@ const LINE: &str = "Let us first determine markers of the coins and the";
 
 #[test]
 fn registry_minilm_in_slices_knows_which_sentences_mean_the_same() {
-    let place = Place::new();
-    assert_meanings(&hidden_by_verbs(&place, &["--engine", "tract"]));
+    let inputs: Vec<(String, Tensor)> = sentence::inputs(&encodings()).unwrap().into_iter().collect();
+    assert_meanings(&run(&Place::new(), "minilm_l6_v2_fp32", &inputs));
 }
 
 #[test]
-fn registry_minilm_on_onnx_runtime_says_the_same() {
+fn registry_minilm_verb_by_verb_on_onnx_runtime_knows_it_too() {
     let place = Place::new();
     let library = kept(&["engine", "add", "onnxruntime"], "library");
     let engine = ["--engine", "onnxruntime", "--onnxruntime", library.to_str().unwrap()];
@@ -72,9 +72,7 @@ fn hidden_by_verbs(place: &Place, engine: &[&str]) -> Tensor {
     let model = model.to_str().unwrap();
     let inputs: Vec<(String, Tensor)> = sentence::inputs(&encodings()).unwrap().into_iter().collect();
     write_tensors(&place.path("sentences.npz"), &inputs).unwrap();
-    let shape = shape_of(&inputs[0].1);
-    let shapes: Vec<String> =
-        inputs.iter().flat_map(|(name, _)| ["--shape".to_owned(), format!("{name}={shape}")]).collect();
+    let shapes = shapes_of(&inputs);
     let on_model = |verb: &str, more: &[&str]| {
         let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();
         place.json(&[&[verb, model, "--inputs", "sentences.npz"], engine, &shapes, more].concat())
@@ -94,39 +92,25 @@ fn hidden_by_verbs(place: &Place, engine: &[&str]) -> Tensor {
 /// where they are and recognition then given all of them in one request.
 fn read_page(place: &Place) -> Vec<Line> {
     let page = Image::from_png(&std::fs::read(fetched("page")).unwrap()).unwrap();
-    let map = run(place, "PP-OCRv6_det_small", &ocr::prepare(&page).unwrap());
+    let map = run(place, "PP-OCRv6_det_small", &[("x".to_owned(), ocr::prepare(&page).unwrap())]);
     let areas = ocr::boxes(&map.view(), &page).unwrap();
     let recognition = fetched("PP-OCRv6_rec_small");
     let characters = ocr::characters(&tranche_graph::Model::load(&recognition).unwrap()).unwrap();
-    let answer = run(place, "PP-OCRv6_rec_small", &ocr::prepare_lines(&page, &areas).unwrap());
+    let strips = ocr::prepare_lines(&page, &areas).unwrap();
+    let answer = run(place, "PP-OCRv6_rec_small", &[("x".to_owned(), strips)]);
     ocr::decode(&answer.view(), &characters).unwrap()
 }
 
-/// What a model with one input answers through `run`, in two slices or more.
-fn run(place: &Place, model: &str, input: &Tensor) -> Tensor {
+/// What a model answers through `run`, in two slices.
+fn run(place: &Place, model: &str, inputs: &[(String, Tensor)]) -> Tensor {
     let path = fetched(model);
-    write_tensors(&place.path("x.npy"), &[("x".to_owned(), input.clone())]).unwrap();
-    let shape = format!("x={}", shape_of(input));
-    let report = place.json(&[
-        "run",
-        path.to_str().unwrap(),
-        "--shape",
-        &shape,
-        "--inputs",
-        "x=x.npy",
-        "--min-slices",
-        "2",
-        "--warmup",
-        "0",
-        "--repeats",
-        "1",
-        "--requests",
-        "1",
-        "--no-unsplit",
-        "--output",
-        "answer.npz",
-    ]);
-    assert!(report["slices"].as_u64().unwrap() >= 2);
+    write_tensors(&place.path("inputs.npz"), inputs).unwrap();
+    let shapes = shapes_of(inputs);
+    let shapes: Vec<&str> = shapes.iter().map(String::as_str).collect();
+    let once = ["--warmup", "0", "--repeats", "1", "--requests", "1", "--no-unsplit"];
+    let how = ["--inputs", "inputs.npz", "--strategy", "uniform=2", "--output", "answer.npz"];
+    let report = place.json(&[&["run", path.to_str().unwrap()], &shapes[..], &how, &once].concat());
+    assert_eq!(report["slices"], 2);
     assert_agreement(&report["outputs"]);
     let plan = std::fs::read(place.path(report["plan"].as_str().unwrap())).unwrap();
     only_output(&place.path("answer.npz"), &serde_json::from_slice(&plan).unwrap())
@@ -163,9 +147,11 @@ fn kept(verb: &[&str], path: &str) -> PathBuf {
     PathBuf::from(document[path].as_str().unwrap())
 }
 
-/// As `--shape` takes it.
-fn shape_of(tensor: &Tensor) -> String {
-    tensor.shape().iter().map(u64::to_string).collect::<Vec<_>>().join("x")
+/// `--shape` for each input.
+fn shapes_of(inputs: &[(String, Tensor)]) -> Vec<String> {
+    let text = |tensor: &Tensor| tensor.shape().iter().map(u64::to_string).collect::<Vec<_>>().join("x");
+    let flags = inputs.iter().map(|(name, tensor)| ["--shape".to_owned(), format!("{name}={}", text(tensor))]);
+    flags.flatten().collect()
 }
 
 /// The answer of a model with one output, as its plan describes it.

@@ -150,3 +150,14 @@ fn one_array(place: &Place, tensor: &(String, Tensor)) -> String {
     write_tensors(&place.path(&file), std::slice::from_ref(tensor)).unwrap();
     format!("{}={file}", tensor.0)
 }
+
+#[test]
+fn a_second_profile_comes_out_of_the_cache() {
+    let place = Place::new();
+    let profile = |more: &[&str]| place.json(&[&["profile", "gcn_cora", "--repeats", "2"], more].concat());
+    let first = profile(&[]);
+    // Times are measured: two measurements are not equal in all of them.
+    assert_eq!(first["layers"], profile(&[])["layers"]);
+    assert_ne!(first["layers"], profile(&["--no-cache"])["layers"]);
+    assert_ne!(first["layers"], profile(&["--seed", "1"])["layers"]);
+}

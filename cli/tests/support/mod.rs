@@ -52,6 +52,7 @@ impl Place {
     }
 
     /// Runs a verb that must fail, and gives its exit code and error.
+    #[allow(dead_code)]
     pub fn failure(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.tranche(arguments).arg("--json").output().unwrap();
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
