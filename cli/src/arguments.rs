@@ -123,13 +123,12 @@ pub enum Verb {
     )]
     Models(ModelsVerb),
     /// List engines, or add one
-    #[command(
-        subcommand,
-        after_help = "Examples:\n  tranche engine list\n  tranche engine add onnxruntime"
-    )]
+    #[command(subcommand, after_help = "Examples:\n  tranche engine list\n  tranche engine add onnxruntime")]
     Engine(EngineVerb),
     /// Say what works on this machine, and what to do about what does not
-    #[command(after_help = "Examples:\n  tranche doctor\n  tranche doctor --onnxruntime lib/libonnxruntime.so")]
+    #[command(
+        after_help = "Examples:\n  tranche doctor\n  tranche doctor --onnxruntime lib/libonnxruntime.so"
+    )]
     Doctor(LibraryArguments),
     /// Show the whole way on a built-in model
     #[command(after_help = "Examples:\n  tranche demo\n  tranche demo lstm_lm --engine onnxruntime")]
@@ -486,7 +485,9 @@ pub enum ModelsVerb {
     #[command(after_help = "Examples:\n  tranche models list\n  tranche models list --json")]
     List,
     /// Build a classic architecture with seeded weights
-    #[command(after_help = "Examples:\n  tranche models build vgg16\n  tranche models build lstm_lm -o language.onnx")]
+    #[command(
+        after_help = "Examples:\n  tranche models build vgg16\n  tranche models build lstm_lm -o language.onnx"
+    )]
     Build {
         /// Its name
         name: String,
@@ -511,10 +512,14 @@ pub enum ModelsVerb {
 #[derive(Debug, Subcommand)]
 pub enum EngineVerb {
     /// List engines and whether they work, and why not
-    #[command(after_help = "Examples:\n  tranche engine list\n  tranche engine list --onnxruntime lib/libonnxruntime.so")]
+    #[command(
+        after_help = "Examples:\n  tranche engine list\n  tranche engine list --onnxruntime lib/libonnxruntime.so"
+    )]
     List(LibraryArguments),
     /// Add an engine, through your pip
-    #[command(after_help = "Examples:\n  tranche engine add onnxruntime\n  tranche engine add onnxruntime --python .venv/bin/python")]
+    #[command(
+        after_help = "Examples:\n  tranche engine add onnxruntime\n  tranche engine add onnxruntime --python .venv/bin/python"
+    )]
     Add {
         /// Its name
         #[arg(value_parser = ["onnxruntime"])]

@@ -46,7 +46,8 @@ pub fn main() -> ExitCode {
 /// Prints help, a version, or what is wrong with the command line: as a JSON
 /// document where that was asked for.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let json = std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    let json =
+        std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
     if !error.use_stderr() || !json {
         // A closed pipe has nobody to tell.
         let _ = error.print();

@@ -150,7 +150,8 @@ fn kept(verb: &[&str], path: &str) -> PathBuf {
 /// `--shape` for each input.
 fn shapes_of(inputs: &[(String, Tensor)]) -> Vec<String> {
     let text = |tensor: &Tensor| tensor.shape().iter().map(u64::to_string).collect::<Vec<_>>().join("x");
-    let flags = inputs.iter().map(|(name, tensor)| ["--shape".to_owned(), format!("{name}={}", text(tensor))]);
+    let flags =
+        inputs.iter().map(|(name, tensor)| ["--shape".to_owned(), format!("{name}={}", text(tensor))]);
     flags.flatten().collect()
 }
 

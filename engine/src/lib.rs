@@ -16,8 +16,8 @@ mod tract;
 pub use add::{AddError, AddOptions, AddStep, add_onnxruntime};
 pub use compare::{CompareError, Difference, compare};
 pub use discover::{
-    DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library, library_in, open_engine,
-    open_onnxruntime, survey,
+    DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library, library_in,
+    open_engine, open_onnxruntime, survey,
 };
 pub use error::EngineError;
 pub use onnxruntime::OnnxRuntimeEngine;

@@ -152,7 +152,8 @@ fn bind_shape(
                     return Err(GraphError::binding(format!(
                         "extent {axis} of [{}] is `{symbol}`, asked for {extent}, but {} makes it {}",
                         shape_text(declared),
-                        before.source, before.extent
+                        before.source,
+                        before.extent
                     )));
                 }
                 Some(_) => {}

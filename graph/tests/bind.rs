@@ -46,7 +46,10 @@ fn a_shape_binds_symbols_of_other_inputs() {
 
 #[test]
 fn conflicts() {
-    assert_eq!(refusal(&[("mask", &[1, 5])], &[]), "input `mask`: extent 1 of [batch, 4] is fixed to 4, asked for 5");
+    assert_eq!(
+        refusal(&[("mask", &[1, 5])], &[]),
+        "input `mask`: extent 1 of [batch, 4] is fixed to 4, asked for 5"
+    );
     assert_eq!(refusal(&[("mask", &[1])], &[]), "input `mask`: has 2 dimensions [batch, 4], asked for 1");
     assert_eq!(
         refusal(&[("ids", &[2, 7]), ("mask", &[1, 4])], &[]),

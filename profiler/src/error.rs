@@ -81,7 +81,9 @@ impl ProfilerError {
             Self::Child { status, .. } if status.contains("signal: 9") => {
                 "killed from outside, usually because memory ran out"
             }
-            Self::Child { .. } => "check the shapes and values of the inputs, or try the other engine (`--engine`)",
+            Self::Child { .. } => {
+                "check the shapes and values of the inputs, or try the other engine (`--engine`)"
+            }
             Self::Protocol(_) => "this is a bug in tranche; please report it",
             Self::UnknownShape { .. } => "try the other engine (`--engine`); it may know more shapes",
             Self::Tensor { .. } => "this is a bug in tranche; please report it",

@@ -2,6 +2,7 @@ use crate::arguments::DeployArguments;
 use crate::context::Context;
 use crate::deployments;
 use crate::failure::Failure;
+use crate::prepare::require;
 use crate::{interruption, table};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tranche_schema::{Deployment, Document as _, Manifest, exit_code};
 pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, Failure> {
     let settings = context.settings(&[&arguments.engine])?;
     let target = deployments::local_target(&settings)?;
+    require(&arguments.bundle, "package")?;
     let manifest = Manifest::read(&arguments.bundle.join(Manifest::FILE))?;
     let request = DeployRequest {
         bundle: arguments.bundle.clone(),

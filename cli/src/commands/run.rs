@@ -196,12 +196,13 @@ pub fn render(report: &Report) -> String {
     text.push('\n');
     text.push_str(&invoke::render_bill(&report.bill, report.unsplit_bill.as_ref()));
     if let Some(unsplit) = report.unsplit_bill.as_ref().filter(|_| report.slices > 1) {
-        text.push_str(&format!(
-            "\n\nmemory-time {} against {} unsplit: {} less",
-            report.bill.memory_time,
-            unsplit.memory_time,
-            table::ratio(unsplit.memory_time.0, report.bill.memory_time.0)
-        ));
+        let (sliced, whole) = (report.bill.memory_time, unsplit.memory_time);
+        let comparison = if sliced.0 > whole.0 {
+            format!("{} more", table::ratio(sliced.0, whole.0))
+        } else {
+            format!("{} less", table::ratio(whole.0, sliced.0))
+        };
+        text.push_str(&format!("\n\nmemory-time {sliced} against {whole} unsplit: {comparison}"));
     }
     text
 }

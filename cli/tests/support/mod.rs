@@ -83,7 +83,8 @@ pub fn contents(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
 pub fn verbs() -> Vec<Vec<String>> {
     use clap::CommandFactory as _;
     fn add(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {
-        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help")
+        {
             let path = [path, &[verb.get_name().to_owned()]].concat();
             found.push(path.clone());
             add(verb, &path, found);
