@@ -32,7 +32,7 @@ fn settings() -> insta::Settings {
         (r"\d[\d.]* (B|KiB|MiB|GiB)\b\*?", "[bytes]"),
         (r"CPU\*", "CPU"),
         (r"[+-]?\d[\d.]* %", "[share]"),
-        (r"\d+\.\d\dx (less|more)?", "[ratio] $1"),
+        (r"\d+\.\d\dx (less|more)", "[ratio] less or more"),
         (r"\d+\.\d\dx", "[ratio]"),
         (r"\b\d+\.\d+\.\d+\b", "[version]"),
         (r"bundle   [0-9a-f]{12}", "bundle   [digest]"),
@@ -103,7 +103,7 @@ fn doctor_on_this_machine() {
     let mut settings = settings();
     settings.add_filter(r"on linux-\w+, \d+ x .*", "on [platform], [cpus] x [model]");
     settings.add_filter(
-        r"memory: (yes|no), CPU: (yes|no)\n(             .*\n)?",
+        r"memory: (yes|no), CPU: (yes|no)\n(  .*\n)?",
         "memory: [yes or no], CPU: [yes or no]\n",
     );
     settings.bind(|| insta::assert_snapshot!("doctor", said(&place, &["doctor"])));
