@@ -102,10 +102,8 @@ fn doctor_on_this_machine() {
     let place = Place::new();
     let mut settings = settings();
     settings.add_filter(r"on linux-\w+, \d+ x .*", "on [platform], [cpus] x [model]");
-    settings.add_filter(
-        r"memory: (yes|no), CPU: (yes|no)\n(  .*\n)?",
-        "memory: [yes or no], CPU: [yes or no]\n",
-    );
+    settings
+        .add_filter(r"memory: (yes|no), CPU: (yes|no)\n(  .*\n)?", "memory: [yes or no], CPU: [yes or no]\n");
     settings.bind(|| insta::assert_snapshot!("doctor", said(&place, &["doctor"])));
 }
 
