@@ -36,9 +36,10 @@ fn settings() -> insta::Settings {
         (r"\d+\.\d\dx", "[ratio]"),
         (r"\b\d+\.\d+\.\d+\b", "[version]"),
         (r"bundle   [0-9a-f]{12}", "bundle   [digest]"),
-        // Notes that depend on what was measured, or on what this machine enforces.
-        (r"  - slicing does not pay here.*\n", ""),
-        (r"(?m)^(slicing does not pay here|\d+ slices cost|limits were not enforced|\* this limit).*\n?", ""),
+        // Notes depend on what was measured, and on what this machine enforces.
+        (r"(?ms)(as the whole model\n).*?^priced:", "$1[notes]\npriced:"),
+        (r"(?ms)^Notes\n.*?^  - priced:", "Notes\n  [notes]\n  - priced:"),
+        (r"(?m)^(limits were not enforced|\* this limit).*\n?", ""),
         (r" *warning: .*\n", ""),
         // Columns are as wide as their numbers.
         (r" {2,}", "  "),
