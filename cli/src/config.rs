@@ -168,6 +168,24 @@ impl Settings {
         Duration::from_secs(self.deadline)
     }
 
+    /// Where `engine add` puts ONNX Runtime's library.
+    #[must_use]
+    pub fn cached_library(&self) -> PathBuf {
+        tranche_engine::library_in(&self.cache())
+    }
+
+    /// The ONNX Runtime library to load: the one that is named, or the one in a
+    /// cache that only the project file names. Others the engines find themselves,
+    /// so that a deployment does not depend on who finds them.
+    #[must_use]
+    pub fn library(&self) -> Option<PathBuf> {
+        let cached = self.cached_library();
+        let own = std::env::var_os("ORT_DYLIB_PATH").is_none()
+            && tranche_engine::cached_library().is_none_or(|found| found != cached)
+            && cached.is_file();
+        self.onnxruntime.clone().or_else(|| own.then_some(cached))
+    }
+
     /// Folder of profiles, models and engines.
     #[must_use]
     pub fn cache(&self) -> PathBuf {

@@ -38,7 +38,7 @@ impl Context {
 /// # Errors
 /// When there is no such engine, or it does not work here.
 pub fn open_engine(settings: &Settings) -> Result<Arc<dyn Engine>, Failure> {
-    Ok(tranche_engine::open_engine(Some(&settings.engine), settings.onnxruntime.as_deref())?)
+    Ok(tranche_engine::open_engine(Some(&settings.engine), settings.library().as_deref())?)
 }
 
 /// This program, for starting processes of its own.

@@ -3,6 +3,7 @@
 use crate::config::Settings;
 use crate::context::{Context, this_program};
 use crate::failure::Failure;
+use crate::interruption;
 use std::path::Path;
 use std::time::Duration;
 use tranche_deployer::local::LocalTarget;
@@ -73,13 +74,16 @@ impl Deployed {
             name: name.to_owned(),
             options: DeployOptions {
                 engine: Some(settings.engine.clone()),
-                onnxruntime: settings.onnxruntime.clone(),
+                onnxruntime: settings.library(),
                 optimise: settings.optimise,
                 ready_timeout: settings.deadline(),
+                interrupted: Some(&interruption::INTERRUPTED),
                 ..DeployOptions::default()
             },
         };
+        let mut deployed = interruption::deployed();
         let deployment = deploy(context, &target, &request)?;
+        deployed.push((target.clone(), name.to_owned()));
         Ok(Self { target, deployment, destroy: true })
     }
 
@@ -95,6 +99,8 @@ impl Deployed {
     /// When something of it cannot be removed.
     pub fn end(mut self, keep: bool) -> Result<Option<String>, Failure> {
         self.destroy = false;
+        let mut deployed = interruption::deployed();
+        deployed.retain(|(_, name)| name != &self.deployment.name);
         if keep {
             return Ok(Some(self.deployment.name.clone()));
         }
@@ -105,9 +111,12 @@ impl Deployed {
 
 impl Drop for Deployed {
     fn drop(&mut self) {
-        if self.destroy
-            && let Err(error) = self.target.destroy(&self.deployment.name)
-        {
+        if !self.destroy {
+            return;
+        }
+        let mut deployed = interruption::deployed();
+        deployed.retain(|(_, name)| name != &self.deployment.name);
+        if let Err(error) = self.target.destroy(&self.deployment.name) {
             tracing::warn!("cannot destroy {}: {error}", self.deployment.name);
         }
     }

@@ -14,6 +14,8 @@ pub struct Failure {
     pub hint: Option<String>,
     /// What the process exits with.
     pub exit_code: u8,
+    /// What the verb found nevertheless, for its JSON twin.
+    pub details: Option<serde_json::Value>,
 }
 
 /// The JSON twin of a failure.
@@ -23,12 +25,14 @@ struct Twin<'a> {
     message: &'a str,
     hint: Option<&'a str>,
     exit_code: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a serde_json::Value>,
 }
 
 impl Failure {
     /// A failure of this kind.
     pub fn new(code: &'static str, exit_code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, exit_code }
+        Self { code, message: message.into(), hint: None, exit_code, details: None }
     }
 
     /// A wrong command line or configuration.
@@ -48,6 +52,13 @@ impl Failure {
         self
     }
 
+    /// The same failure with what the verb found nevertheless.
+    #[must_use]
+    pub fn details(mut self, details: &impl Serialize) -> Self {
+        self.details = serde_json::to_value(details).ok();
+        self
+    }
+
     /// The JSON twin, under `error`.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -56,6 +67,7 @@ impl Failure {
             message: &self.message,
             hint: self.hint.as_deref(),
             exit_code: self.exit_code,
+            details: self.details.as_ref(),
         };
         serde_json::json!({ "error": twin }).to_string()
     }
@@ -90,7 +102,6 @@ macro_rules! from_library {
 }
 
 from_library! {
-    tranche_graph::GraphError => "graph", exit_code::UNSUPPORTED_MODEL;
     tranche_engine::EngineError => "engine", exit_code::UNSUPPORTED_MODEL;
     tranche_profiler::ProfilerError => "profiler", exit_code::REMOTE;
     tranche_schema::DocumentError => "document", exit_code::UNSUPPORTED_MODEL;
@@ -98,6 +109,18 @@ from_library! {
     tranche_models::ModelsError => "models", exit_code::USAGE;
     tranche_engine::AddError => "engine", exit_code::REMOTE;
     crate::tensor_files::TensorFileError => "tensor-file", exit_code::USAGE;
+}
+
+impl From<tranche_graph::GraphError> for Failure {
+    fn from(error: tranche_graph::GraphError) -> Self {
+        use tranche_graph::ErrorKind;
+        // The model may be fine: it was asked for shapes or names that it has not.
+        let exit_code = match error.kind {
+            ErrorKind::Binding(_) | ErrorKind::UnknownName(_) => exit_code::USAGE,
+            _ => exit_code::UNSUPPORTED_MODEL,
+        };
+        Self::new("graph", exit_code, error.to_string()).hint(error.hint())
+    }
 }
 
 impl From<tranche_partitioner::PlanError> for Failure {
@@ -118,7 +141,9 @@ impl From<tranche_partitioner::PlanError> for Failure {
 
 impl From<tranche_deployer::DeployError> for Failure {
     fn from(error: tranche_deployer::DeployError) -> Self {
-        Self::new("deploy", error.exit_code(), error.to_string()).hint(error.hint())
+        let log = error.log_tail().filter(|log| !log.is_empty());
+        let hint = log.map_or_else(|| error.hint().to_owned(), |log| format!("{}\n\n{log}", error.hint()));
+        Self::new("deploy", error.exit_code(), error.to_string()).hint(hint)
     }
 }
 

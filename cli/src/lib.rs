@@ -12,6 +12,7 @@ pub mod context;
 pub mod deployments;
 pub mod failure;
 pub mod inputs;
+mod interruption;
 pub mod pipeline;
 pub mod prepare;
 pub mod printer;
@@ -26,16 +27,38 @@ use std::process::ExitCode;
 /// Parses the command line, runs the verb, prints a failure where it arose.
 #[must_use]
 pub fn main() -> ExitCode {
-    let command_line = arguments::CommandLine::parse();
+    let command_line = match arguments::CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => return refuse(&error),
+    };
     let json = command_line.output.json;
     start_logging(command_line.output.verbose);
     match commands::run(command_line) {
         Ok(code) => code,
         Err(failure) => {
+            interruption::wait_for_end();
             report(&failure, json);
             ExitCode::from(failure.exit_code)
         }
     }
+}
+
+/// Prints help, a version, or what is wrong with the command line: as a JSON
+/// document where that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let json =
+        std::env::args_os().take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if !error.use_stderr() || !json {
+        // A closed pipe has nobody to tell.
+        let _ = error.print();
+        return ExitCode::from(error.exit_code().try_into().unwrap_or(tranche_schema::exit_code::USAGE));
+    }
+    let text = error.render().to_string();
+    let mut parts = text.trim().trim_start_matches("error: ").splitn(2, "\n\n");
+    let mut failure = Failure::usage(parts.next().unwrap_or_default());
+    failure.hint = parts.next().map(|hint| hint.trim().to_owned());
+    report(&failure, true);
+    ExitCode::from(failure.exit_code)
 }
 
 /// A failure as JSON on standard output, or as text on standard error.

@@ -83,6 +83,7 @@ impl Walk<'_> {
             repeats: self.settings.repeats,
             seed: self.settings.seed,
         };
+        let library = self.settings.library();
         let request = ProfileRequest {
             graph: &self.prepared.graph,
             layers: &self.prepared.layers,
@@ -90,7 +91,7 @@ impl Walk<'_> {
             dimensions: &self.prepared.dimensions,
             inputs: self.inputs,
             engine: self.engine,
-            library: self.settings.onnxruntime.as_deref(),
+            library: library.as_deref(),
             optimise: self.settings.optimise,
             settings: &settings,
             cpu: self.settings.cpu(),

@@ -52,6 +52,17 @@ pub fn locate(model: &str, settings: &Settings, printer: &Printer) -> Result<Pat
     crate::catalogue::obtain(model, &settings.cache(), printer)
 }
 
+/// Whether a file of an earlier stage is there.
+///
+/// # Errors
+/// When it is not; the hint is the verb that makes it.
+pub fn require(path: &Path, verb: &str) -> Result<(), Failure> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("there is no {}", path.display())).hint(format!("`tranche {verb}` makes it")))
+}
+
 /// Loads, checks, folds, binds and coarsens a model.
 ///
 /// # Errors

@@ -62,6 +62,15 @@ impl Printer {
         }
     }
 
+    /// Prints text that is the result of a verb: as it is, or as the only member,
+    /// `name`, of a JSON object.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn text(&self, name: &str, text: &str) -> Result<(), Failure> {
+        self.result(&std::collections::BTreeMap::from([(name, text)]), || text.to_owned())
+    }
+
     /// Prints text on standard output. A closed pipe ends the output quietly.
     ///
     /// # Errors

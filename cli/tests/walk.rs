@@ -5,6 +5,8 @@
 mod support;
 
 use support::{Place, contents};
+use tranche_cli::tensor_files::write_tensors;
+use tranche_schema::{ElementType, Tensor, TensorSpec};
 
 #[test]
 fn run_answers_as_the_whole_model_does() {
@@ -89,4 +91,73 @@ fn package(place: &Place) -> serde_json::Value {
     let plan = place.json(&["partition", "gat_cora", "--min-slices", "2"]);
     place.json(&["package", "gat_cora"]);
     plan
+}
+
+#[test]
+fn inputs_come_out_of_every_kind_of_file() {
+    let place = Place::new();
+    let shapes = ["--dim", "V=20", "--dim", "E=30", "--range", "edge_index=20"];
+    place.json(&[&["profile", "gcn_cora", "--repeats", "1"][..], &shapes].concat());
+    let plan = place.json(&[&["partition", "gcn_cora", "--min-slices", "2"][..], &shapes].concat());
+    place.json(&[&["package", "gcn_cora"][..], &shapes].concat());
+    place.json(&["deploy", "--name", "gcn", "--allow-unverified"]);
+    let tensors = inputs(&plan);
+    for file in ["all.npz", "all.safetensors", "all.json"] {
+        write_tensors(&place.path(file), &tensors).unwrap();
+    }
+    let each: Vec<String> = tensors.iter().map(|tensor| one_array(&place, tensor)).collect();
+    let arrays: Vec<&str> = each.iter().flat_map(|file| ["--inputs", file]).collect();
+    let call = |given: &[&str], to: &str| {
+        place.json(&[&["invoke", "gcn", "--output", to], given].concat());
+        std::fs::read(place.path(to)).unwrap()
+    };
+    let answers = [
+        call(&arrays, "arrays.npy"),
+        call(&["--inputs", "all.npz"], "npz.npy"),
+        call(&["--inputs", "all.safetensors"], "safetensors.npy"),
+        call(&["--inputs", "all.json"], "json.npy"),
+    ];
+    let other = call(&["--inputs", "all.npz", "--inputs", &each[1]], "same.json");
+    let (_, error) = place.failure(&["invoke", "gcn", "--inputs", &each[0]]);
+    place.json(&["destroy", "gcn"]);
+    assert!(answers.iter().all(|answer| answer == &answers[0]));
+    assert!(serde_json::from_slice::<serde_json::Value>(&other).is_ok());
+    assert!(error["message"].as_str().unwrap().starts_with("no value for input"), "{error}");
+}
+
+/// Values for the inputs of a plan that no random generator made.
+fn inputs(plan: &serde_json::Value) -> Vec<(String, Tensor)> {
+    let specs: Vec<TensorSpec> = serde_json::from_value(plan["inputs"].clone()).unwrap();
+    let tensor = |spec: &TensorSpec| {
+        let count = spec.shape.iter().product::<u64>() as usize;
+        match spec.element_type {
+            ElementType::Int64 => {
+                let values: Vec<i64> = (0..count as i64).map(|at| at * 7 % 20).collect();
+                Tensor::from_i64(spec.shape.clone(), &values).unwrap()
+            }
+            _ => {
+                let values: Vec<f32> = (0..count).map(|at| (at as f32 * 0.37).sin()).collect();
+                Tensor::from_f32(spec.shape.clone(), &values).unwrap()
+            }
+        }
+    };
+    specs.iter().map(|spec| (spec.name.clone(), tensor(spec))).collect()
+}
+
+/// Writes one tensor to a file of its own; gives it as `--inputs` takes it.
+fn one_array(place: &Place, tensor: &(String, Tensor)) -> String {
+    let file = format!("{}.npy", tensor.0);
+    write_tensors(&place.path(&file), std::slice::from_ref(tensor)).unwrap();
+    format!("{}={file}", tensor.0)
+}
+
+#[test]
+fn a_second_profile_comes_out_of_the_cache() {
+    let place = Place::new();
+    let profile = |more: &[&str]| place.json(&[&["profile", "gcn_cora", "--repeats", "2"], more].concat());
+    let first = profile(&[]);
+    // Times are measured: two measurements are not equal in all of them.
+    assert_eq!(first["layers"], profile(&[])["layers"]);
+    assert_ne!(first["layers"], profile(&["--no-cache"])["layers"]);
+    assert_ne!(first["layers"], profile(&["--seed", "1"])["layers"]);
 }

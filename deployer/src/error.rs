@@ -82,6 +82,12 @@ pub enum DeployError {
         /// Why.
         reason: String,
     },
+    /// The deploy was told to give up.
+    #[error("the deploy of `{name}` was interrupted and is undone")]
+    Interrupted {
+        /// The deployment.
+        name: String,
+    },
     /// Something of a deployment is still there after its removal.
     #[error("deployment `{name}` is not wholly removed: {remains}")]
     Remains {
@@ -194,11 +200,12 @@ impl DeployError {
                 "its last output is below; a function out of memory needs a larger size in the plan"
             }
             Self::NotReady { .. } => {
-                "its last output is below; raise `--ready-timeout` if it only loads slowly"
+                "its last output is below; raise `--ready-deadline` if it only loads slowly"
             }
             Self::Supervisor { .. } | Self::Control { .. } => {
                 "`tranche destroy` removes what is left; then deploy again"
             }
+            Self::Interrupted { .. } => "deploy again",
             Self::Remains { .. } => "run `tranche destroy` again; a process that cannot be killed holds it",
             Self::NotPrivate { .. } => "remove it, or set XDG_RUNTIME_DIR to a folder of your own",
             Self::NoStateFolder => "set TRANCHE_STATE to a folder",
@@ -227,6 +234,7 @@ impl DeployError {
             Self::Bundle { .. } | Self::Document(_) | Self::Images { .. } => exit_code::UNSUPPORTED_MODEL,
             Self::Unverified { .. } => exit_code::MISMATCH,
             Self::Registry(error) => error.exit_code(),
+            Self::Interrupted { .. } => exit_code::INTERRUPTED,
             _ => exit_code::REMOTE,
         }
     }

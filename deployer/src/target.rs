@@ -1,6 +1,7 @@
 use crate::{ChangeSet, DeployError};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tranche_schema::{ByteCount, Deployment, Digest, LimitsEnforced, MilliCpu};
 
@@ -99,6 +100,9 @@ pub struct DeployOptions {
     pub ready_timeout: Duration,
     /// How long functions may take to finish their requests when they are stopped.
     pub drain_timeout: Duration,
+    /// Set by whoever wants a deploy that is waiting for its functions to give up
+    /// and undo what it did.
+    pub interrupted: Option<&'static AtomicBool>,
 }
 
 impl Default for DeployOptions {
@@ -115,6 +119,7 @@ impl Default for DeployOptions {
             cpu: None,
             ready_timeout: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(10),
+            interrupted: None,
         }
     }
 }

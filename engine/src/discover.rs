@@ -117,8 +117,13 @@ pub fn cached_library() -> Option<PathBuf> {
     let cache = path_variable("TRANCHE_CACHE")
         .or_else(|| Some(path_variable("XDG_CACHE_HOME")?.join("tranche")))
         .or_else(|| Some(path_variable("HOME")?.join(".cache").join("tranche")))?;
-    let folder = cache.join("engines").join(format!("onnxruntime-{ONNXRUNTIME_VERSION}"));
-    Some(folder.join("libonnxruntime.so"))
+    Some(library_in(&cache))
+}
+
+/// The same below another cache folder.
+#[must_use]
+pub fn library_in(cache: &Path) -> PathBuf {
+    cache.join("engines").join(format!("onnxruntime-{ONNXRUNTIME_VERSION}")).join("libonnxruntime.so")
 }
 
 fn find_library(given: Option<&Path>) -> Option<PathBuf> {

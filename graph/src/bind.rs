@@ -45,7 +45,7 @@ impl Graph {
         for &id in self.inputs() {
             let tensor = self.tensor(id);
             if let Some(asked) = shapes.get(&tensor.name) {
-                bind_shape(tensor, asked, &mut bound).map_err(|error| error.at_tensor(&tensor.name))?;
+                bind_shape(tensor, asked, &mut bound).map_err(|error| error.at_input(&tensor.name))?;
             }
         }
         let inputs = self
@@ -65,7 +65,7 @@ impl Graph {
     ) -> Result<TensorSpec, GraphError> {
         let tensor = self.tensor(id);
         let element_type = tensor.element_type.ok_or_else(|| {
-            GraphError::unsupported("is an input that is not a tensor of known type").at_tensor(&tensor.name)
+            GraphError::unsupported("is an input that is not a tensor of known type").at_input(&tensor.name)
         })?;
         let shape = match (shapes.get(&tensor.name), &tensor.shape) {
             (Some(asked), _) => asked.clone(),
@@ -79,16 +79,16 @@ impl Graph {
                 .collect::<Option<Vec<u64>>>()
                 .ok_or_else(|| open(tensor, declared, bound))?,
             (None, None) => {
-                return Err(GraphError::unsupported(format!(
+                return Err(GraphError::binding(format!(
                     "has no declared shape; give one with --shape {}=…",
                     tensor.name
                 ))
-                .at_tensor(&tensor.name));
+                .at_input(&tensor.name));
             }
         };
         if plausible_bytes(element_type, &shape).is_none() {
             return Err(
-                GraphError::invalid(format!("shape {shape:?} is too large to exist")).at_tensor(&tensor.name)
+                GraphError::binding(format!("shape {shape:?} is too large to exist")).at_input(&tensor.name)
             );
         }
         Ok(TensorSpec { name: tensor.name.clone(), element_type, shape })
@@ -132,7 +132,7 @@ fn bind_shape(
 ) -> Result<(), GraphError> {
     let Some(declared) = &tensor.shape else { return Ok(()) };
     if declared.len() != asked.len() {
-        return Err(GraphError::invalid(format!(
+        return Err(GraphError::binding(format!(
             "has {} dimensions [{}], asked for {}",
             declared.len(),
             shape_text(declared),
@@ -142,15 +142,18 @@ fn bind_shape(
     for (axis, (dimension, &extent)) in declared.iter().zip(asked).enumerate() {
         match dimension {
             Dimension::Fixed(fixed) if *fixed != extent => {
-                return Err(GraphError::invalid(format!(
-                    "extent {axis} is fixed to {fixed}, asked for {extent}"
+                return Err(GraphError::binding(format!(
+                    "extent {axis} of [{}] is fixed to {fixed}, asked for {extent}",
+                    shape_text(declared)
                 )));
             }
             Dimension::Symbol(symbol) => match bound.get(symbol) {
                 Some(before) if before.extent != extent => {
-                    return Err(GraphError::invalid(format!(
-                        "extent {axis} is `{symbol}`, asked for {extent}, but {} makes it {}",
-                        before.source, before.extent
+                    return Err(GraphError::binding(format!(
+                        "extent {axis} of [{}] is `{symbol}`, asked for {extent}, but {} makes it {}",
+                        shape_text(declared),
+                        before.source,
+                        before.extent
                     )));
                 }
                 Some(_) => {}
@@ -184,8 +187,8 @@ fn open(tensor: &TensorInfo, declared: &[Dimension], bound: &BTreeMap<String, Bo
     } else {
         format!("{} or {whole}", missing.join(" "))
     };
-    GraphError::unsupported(format!("has the open shape [{}]; give {flags}", shape_text(declared)))
-        .at_tensor(&tensor.name)
+    GraphError::binding(format!("has the open shape [{}]; give {flags}", shape_text(declared)))
+        .at_input(&tensor.name)
 }
 
 /// A declared shape as people read it, without brackets.

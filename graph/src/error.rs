@@ -43,6 +43,9 @@ pub enum ErrorKind {
     /// External data is missing, too short, or outside of the model's folder.
     #[error("{0}")]
     ExternalData(String),
+    /// A shape asked for that an input cannot have, or none where one is needed.
+    #[error("{0}")]
+    Binding(String),
     /// A name that the model does not have.
     #[error("{0}")]
     UnknownName(String),
@@ -61,6 +64,12 @@ impl GraphError {
         Self::new(ErrorKind::Invalid(message.into()))
     }
 
+    /// A shape asked for that an input cannot have.
+    #[must_use]
+    pub fn binding(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Binding(message.into()))
+    }
+
     /// Something valid that tranche does not do.
     #[must_use]
     pub fn unsupported(message: impl Into<String>) -> Self {
@@ -77,6 +86,12 @@ impl GraphError {
     #[must_use]
     pub fn at_tensor(self, name: &str) -> Self {
         self.about("tensor", name)
+    }
+
+    /// The same error, about this input of the model; what it was about already is named after it.
+    #[must_use]
+    pub fn at_input(self, name: &str) -> Self {
+        self.about("input", name)
     }
 
     /// The same error, about this local function; what it was about already is named after it.
@@ -109,7 +124,9 @@ impl GraphError {
             ErrorKind::Invalid(_) => "run the ONNX checker on it, or export it again",
             ErrorKind::Unsupported(_) => "see the documentation for what tranche supports",
             ErrorKind::ExternalData(_) => "keep the external data files beside the model, as it was exported",
-            ErrorKind::UnknownName(_) => "list the names with `tranche inspect`",
+            ErrorKind::Binding(_) | ErrorKind::UnknownName(_) => {
+                "whole shapes are given as `--shape INPUT=1x3x224x224`, named extents as `--dim NAME=4`"
+            }
         }
     }
 }

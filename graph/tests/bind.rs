@@ -46,19 +46,22 @@ fn a_shape_binds_symbols_of_other_inputs() {
 
 #[test]
 fn conflicts() {
-    assert_eq!(refusal(&[("mask", &[1, 5])], &[]), "tensor `mask`: extent 1 is fixed to 4, asked for 5");
-    assert_eq!(refusal(&[("mask", &[1])], &[]), "tensor `mask`: has 2 dimensions [batch, 4], asked for 1");
+    assert_eq!(
+        refusal(&[("mask", &[1, 5])], &[]),
+        "input `mask`: extent 1 of [batch, 4] is fixed to 4, asked for 5"
+    );
+    assert_eq!(refusal(&[("mask", &[1])], &[]), "input `mask`: has 2 dimensions [batch, 4], asked for 1");
     assert_eq!(
         refusal(&[("ids", &[2, 7]), ("mask", &[1, 4])], &[]),
-        "tensor `mask`: extent 0 is `batch`, asked for 1, but --shape ids=… makes it 2"
+        "input `mask`: extent 0 of [batch, 4] is `batch`, asked for 1, but --shape ids=… makes it 2"
     );
     assert_eq!(
         refusal(&[("ids", &[2, 7])], &[("batch", 3)]),
-        "tensor `ids`: extent 0 is `batch`, asked for 2, but --dim batch=3 makes it 3"
+        "input `ids`: extent 0 of [batch, sequence] is `batch`, asked for 2, but --dim batch=3 makes it 3"
     );
     assert_eq!(
         refusal(&[("image", &[u64::MAX, 3])], &[("batch", 1), ("sequence", 1)]),
-        "tensor `image`: shape [18446744073709551615, 3] is too large to exist"
+        "input `image`: shape [18446744073709551615, 3] is too large to exist"
     );
 }
 
@@ -77,10 +80,10 @@ fn unknown_names() {
 fn open_extents_say_which_flags_close_them() {
     assert_eq!(
         refusal(&[], &[("batch", 1)]),
-        "tensor `ids`: has the open shape [batch, sequence]; give --dim sequence=… or --shape ids=…"
+        "input `ids`: has the open shape [batch, sequence]; give --dim sequence=… or --shape ids=…"
     );
     assert_eq!(
         refusal(&[("ids", &[1, 1])], &[]),
-        "tensor `image`: has the open shape [?, 3]; give --shape image=…"
+        "input `image`: has the open shape [?, 3]; give --shape image=…"
     );
 }

@@ -66,8 +66,16 @@ pub fn input_hints(name: &str) -> Result<&'static [InputHint], ModelsError> {
     let in_catalogue = catalogue::catalogue().iter().find(|model| model.name == name);
     match in_catalogue {
         Some(model) => Ok(&model.inputs),
-        None => zoo::find(name).map(|model| model.inputs.as_slice()),
+        None => zoo::find(name).map(|model| model.inputs.as_slice()).map_err(|_| ModelsError::UnknownModel {
+            name: name.to_owned(),
+            known: zoo::zoo().iter().map(|model| model.name).chain(trained()).collect(),
+        }),
     }
+}
+
+/// Names of the trained models.
+fn trained() -> impl Iterator<Item = &'static str> {
+    catalogue::catalogue().iter().map(|model| model.name)
 }
 
 /// Shape of every input of this model, by name.

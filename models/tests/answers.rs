@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use tranche_models::answers::ocr::{Image, TextBox, boxes, characters, decode, prepare, prepare_line};
-use tranche_models::answers::sentence::{WordPiece, cosine, mean_pool};
+use tranche_models::answers::ocr::{Image, TextBox, boxes, characters, decode, prepare, prepare_lines};
+use tranche_models::answers::sentence::{WordPiece, cosine, inputs, mean_pool};
 use tranche_schema::Tensor;
 
 /// A tokenizer whose tokens are numbered as they are listed.
@@ -45,20 +45,38 @@ fn punctuation_and_ideographs_stand_alone() {
 fn a_long_text_is_cut_to_what_the_model_knows() {
     let encoding = tokenizer(&["[UNK]", "[CLS]", "[SEP]", "t"]).encode(&"t ".repeat(500));
     assert_eq!((encoding.ids.len(), encoding.ids[126], encoding.ids[127]), (128, 3, 2));
-    assert_eq!(encoding.inputs().unwrap()["attention_mask"].shape(), [1, 128]);
+    assert_eq!(inputs(&[encoding]).unwrap()["attention_mask"].shape(), [1, 128]);
+}
+
+#[test]
+fn shorter_sentences_are_padded_to_the_longest() {
+    let tokenizer = tokenizer(&["[UNK]", "[CLS]", "[SEP]", "t"]);
+    let batch = inputs(&["t", "t t t"].map(|text| tokenizer.encode(text))).unwrap();
+    assert_eq!(batch["input_ids"].shape(), [2, 5]);
+    assert_eq!(batch["input_ids"].as_slice::<i64>().unwrap(), [1, 3, 2, 0, 0, 1, 3, 3, 3, 2]);
+    assert_eq!(batch["attention_mask"].as_slice::<i64>().unwrap(), [1, 1, 1, 0, 0, 1, 1, 1, 1, 1]);
+    assert_eq!(batch["token_type_ids"].as_slice::<i64>().unwrap(), [0; 10]);
 }
 
 #[test]
 fn the_mean_of_the_tokens_stands_for_the_sentence() {
-    let hidden = Tensor::from_f32(vec![1, 2, 3], &[1.0, 2.0, 3.0, 3.0, 4.0, 5.0]).unwrap();
-    assert_eq!(mean_pool(&hidden.view()).unwrap(), [2.0, 3.0, 4.0]);
+    let tokenizer = tokenizer(&["[UNK]", "[CLS]", "[SEP]"]);
+    let sentences = ["", "unknown"].map(|text| tokenizer.encode(text));
+    // Of two tokens and one of padding, and of three tokens.
+    let hidden = [1.0, 2.0, 3.0, 4.0, 100.0, 100.0, 0.0, 3.0, 0.0, 3.0, 3.0, 6.0];
+    let hidden = Tensor::from_f32(vec![2, 3, 2], &hidden).unwrap();
+    assert_eq!(mean_pool(&hidden.view(), &sentences).unwrap(), [[2.0, 3.0], [1.0, 4.0]]);
 }
 
 #[test]
 fn an_answer_of_another_shape_is_refused() {
-    let hidden = Tensor::from_f32(vec![2, 3], &[0.0; 6]).unwrap();
-    let error = mean_pool(&hidden.view()).unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"expected float32 of 3 dimensions, got float32 of shape [2, 3]");
+    let sentences = [tokenizer(&["[UNK]", "[CLS]", "[SEP]"]).encode("")];
+    let error = |shape: Vec<u64>| {
+        let hidden = Tensor::from_f32(shape, &[0.0; 6]).unwrap();
+        mean_pool(&hidden.view(), &sentences).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!(error(vec![2, 3]), @"expected float32 of 3 dimensions, got float32 of shape [2, 3]");
+    insta::assert_snapshot!(error(vec![1, 3, 2]), @"an answer to 1 sentences of 3 tokens for 1 of 2");
 }
 
 #[test]
@@ -111,17 +129,27 @@ fn pages_are_scaled_to_what_detection_reads_well() {
 #[test]
 fn a_line_is_scaled_and_padded_to_the_right() {
     let area = TextBox { left: 10, top: 10, right: 58, bottom: 34 };
-    let line = prepare_line(&page(100, 60), &area).unwrap();
+    let line = prepare_lines(&page(100, 60), &[area]).unwrap();
     assert_eq!(line.shape(), [1, 3, 48, 320]);
     let values = line.as_slice::<f32>().unwrap();
     assert_eq!((values[95], values[96]), (1.0, 0.0));
 }
 
 #[test]
+fn lines_of_one_request_are_as_wide_as_the_widest() {
+    let area = |right| TextBox { left: 0, top: 10, right, bottom: 20 };
+    let lines = prepare_lines(&page(100, 60), &[area(100), area(40)]).unwrap();
+    assert_eq!(lines.shape(), [2, 3, 48, 480]);
+    let second = &lines.as_slice::<f32>().unwrap()[3 * 48 * 480..];
+    assert_eq!((second[191], second[192]), (1.0, 0.0));
+    assert!(prepare_lines(&page(100, 60), &[area(0)]).is_err());
+}
+
+#[test]
 fn linear_scaling_keeps_a_gradient() {
     let pixels = (0..8).map(|column: u8| [column * 32; 3]).collect();
     let image = Image { width: 8, height: 1, pixels };
-    let line = prepare_line(&image, &TextBox { left: 0, top: 0, right: 8, bottom: 1 }).unwrap();
+    let line = prepare_lines(&image, &[TextBox { left: 0, top: 0, right: 8, bottom: 1 }]).unwrap();
     let row = &line.as_slice::<f32>().unwrap()[..384];
     assert!(row.is_sorted());
     assert_eq!((row[0], row[383]), (-1.0, 224.0 / 127.5 - 1.0));
@@ -130,14 +158,15 @@ fn linear_scaling_keeps_a_gradient() {
 #[test]
 fn repeats_and_blanks_are_left_out() {
     let characters = ["", "a", "b", " "].map(str::to_owned);
-    let steps = [0, 1, 1, 0, 1, 2, 3];
+    let steps = [0, 1, 1, 0, 1, 2, 3, 2, 2, 0, 0, 0, 0, 0];
     let mut values = vec![0.1; 4 * steps.len()];
     for (step, class) in steps.iter().enumerate() {
         values[4 * step + class] = 0.5;
     }
-    let answer = Tensor::from_f32(vec![1, steps.len() as u64, 4], &values).unwrap();
-    let line = decode(&answer.view(), &characters).unwrap();
-    assert_eq!((line.text.as_str(), line.confidence), ("aab ", 0.5));
+    let answer = Tensor::from_f32(vec![2, 7, 4], &values).unwrap();
+    let lines = decode(&answer.view(), &characters).unwrap();
+    let read: Vec<_> = lines.iter().map(|line| (line.text.as_str(), line.confidence)).collect();
+    assert_eq!(read, [("aab ", 0.5), ("b", 0.5)]);
 }
 
 #[test]

@@ -78,8 +78,11 @@ impl ProfilerError {
             Self::File { .. } => "check that the folder for temporary files is writable and has space",
             Self::Start { .. } => "check that the tranche program may be executed",
             Self::Deadline { .. } => "give it more time with `--deadline`, or fewer repeats with `--repeats`",
+            Self::Child { status, .. } if status.contains("signal: 9") => {
+                "killed from outside, usually because memory ran out"
+            }
             Self::Child { .. } => {
-                "a kill by signal 9 usually means that memory ran out; see the message for the rest"
+                "check the shapes and values of the inputs, or try the other engine (`--engine`)"
             }
             Self::Protocol(_) => "this is a bug in tranche; please report it",
             Self::UnknownShape { .. } => "try the other engine (`--engine`); it may know more shapes",

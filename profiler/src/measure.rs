@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tranche_engine::{Engine, LoadOptions, OutputBuffer};
+use tranche_host::{HostError, Placement};
 use tranche_schema::{AlignedBuffer, ByteCount, Millis, Tensor, TensorSpec, WholeProfile};
 
 /// A tensor's raw bytes in a file.
@@ -185,13 +186,17 @@ pub fn in_process_of_its_own(
     deadline: Duration,
 ) -> Result<Measurement, ProfilerError> {
     let text = serde_json::to_string(request)?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|source| ProfilerError::Start { program: program.to_owned(), source })?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Nobody would wait for it: it must not outlive this process, however that ends.
+    let placement = Placement { die_with_parent: true, ..Placement::default() };
+    let mut child = tranche_host::spawn(command, placement)
+        .map_err(|error| match error {
+            HostError::Spawn { source, .. } => source,
+            other => std::io::Error::other(other.to_string()),
+        })
+        .map_err(|source| ProfilerError::Start { program: program.to_owned(), source })?
+        .child;
     if let Some(mut input) = child.stdin.take() {
         // A child that died early shows in its status below.
         let _ = input.write_all(text.as_bytes());

@@ -51,6 +51,8 @@ pub mod exit_code {
     pub const MISMATCH: u8 = 40;
     /// A function, a server or a child process failed or did not answer in time.
     pub const REMOTE: u8 = 50;
+    /// Ctrl-C or SIGTERM; what the command had deployed for its own use is removed.
+    pub const INTERRUPTED: u8 = 130;
     /// A bug in tranche.
     pub const BUG: u8 = 101;
 }

@@ -2,7 +2,8 @@ use crate::arguments::DeployArguments;
 use crate::context::Context;
 use crate::deployments;
 use crate::failure::Failure;
-use crate::table;
+use crate::prepare::require;
+use crate::{interruption, table};
 use std::process::ExitCode;
 use std::time::Duration;
 use tranche_deployer::{DeployOptions, DeployRequest, Target as _};
@@ -11,6 +12,7 @@ use tranche_schema::{Deployment, Document as _, Manifest, exit_code};
 pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, Failure> {
     let settings = context.settings(&[&arguments.engine])?;
     let target = deployments::local_target(&settings)?;
+    require(&arguments.bundle, "package")?;
     let manifest = Manifest::read(&arguments.bundle.join(Manifest::FILE))?;
     let request = DeployRequest {
         bundle: arguments.bundle.clone(),
@@ -18,11 +20,12 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
         options: DeployOptions {
             // Slices run on the engine they were measured on, unless told otherwise.
             engine: arguments.engine.engine.clone(),
-            onnxruntime: settings.onnxruntime.clone(),
+            onnxruntime: settings.library(),
             optimise: settings.optimise,
             allow_unverified: arguments.allow_unverified,
             limits: !arguments.no_limits,
             ready_timeout: Duration::from_secs(arguments.ready_deadline),
+            interrupted: Some(&interruption::INTERRUPTED),
             ..DeployOptions::default()
         },
     };
@@ -32,7 +35,11 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
         let pending = arguments.detailed_exitcode && !changes.is_empty();
         return Ok(ExitCode::from(if pending { exit_code::CHANGES_PENDING } else { exit_code::OK }));
     }
+    interruption::watch(context.printer.json());
+    // An interruption waits until the deploy has undone itself.
+    let undone = interruption::deployed();
     let deployment = deployments::deploy(context, &target, &request)?;
+    drop(undone);
     context
         .printer
         .step("Deployed", &format!("`{}`; call it with `tranche invoke {0} --random`", deployment.name));

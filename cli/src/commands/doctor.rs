@@ -1,4 +1,5 @@
 use super::engine;
+use crate::arguments::LibraryArguments;
 use crate::context::Context;
 use crate::deployments;
 use crate::failure::Failure;
@@ -22,15 +23,15 @@ struct Findings {
     deployments: Vec<String>,
 }
 
-pub fn run(context: &Context) -> Result<(), Failure> {
-    let settings = context.settings(&[])?;
+pub fn run(context: &Context, library: &LibraryArguments) -> Result<(), Failure> {
+    let settings = context.settings(&[library])?;
     let cgroups = tranche_host::Cgroups::detect();
     let findings = Findings {
         tranche_version: env!("CARGO_PKG_VERSION"),
         platform: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         cpu_model: tranche_host::cpu_model(),
         cpus: tranche_host::usable_cpus(),
-        engines: tranche_engine::survey(settings.onnxruntime.as_deref()),
+        engines: tranche_engine::survey(settings.library().as_deref()),
         limits: cgroups.available(),
         limits_notice: cgroups.notice(),
         cache: settings.cache(),

@@ -13,16 +13,18 @@ struct Added {
 }
 
 pub fn run(context: &Context, verb: &EngineVerb) -> Result<(), Failure> {
-    let settings = context.settings(&[])?;
     match verb {
-        EngineVerb::List => {
-            let found = tranche_engine::survey(settings.onnxruntime.as_deref());
+        EngineVerb::List(library) => {
+            let settings = context.settings(&[library])?;
+            let found = tranche_engine::survey(settings.library().as_deref());
             context.printer.result(&found, || render(&found))
         }
         EngineVerb::Add { name, python } => {
+            let destination = context.settings(&[])?.cached_library();
             let spinner = context.printer.spinner("downloading through pip");
             let library = tranche_engine::add_onnxruntime(tranche_engine::AddOptions {
                 python: python.as_deref(),
+                destination: Some(&destination),
                 ..Default::default()
             })?;
             spinner.finish_and_clear();

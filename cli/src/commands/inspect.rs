@@ -35,12 +35,12 @@ pub fn run(context: &Context, arguments: &InspectArguments) -> Result<(), Failur
     let engine = open_engine(&settings)?;
     let prepared = prepare(&arguments.model, &settings, &*engine, &context.printer)?;
     if arguments.graph {
-        return context.printer.data(prepared.graph.to_string().trim_end());
+        return context.printer.text("graph", &prepared.graph.to_string());
     }
     if arguments.dot {
         let clusters: Vec<_> =
             prepared.layers.iter().map(|layer| (layer.name.clone(), layer.nodes.clone())).collect();
-        return context.printer.data(prepared.graph.to_dot(Some(&clusters)).trim_end());
+        return context.printer.text("dot", &prepared.graph.to_dot(Some(&clusters)));
     }
     let inspection = inspect(&prepared);
     context.printer.result(&inspection, || render(&inspection))

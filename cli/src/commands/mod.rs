@@ -44,19 +44,19 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode, Failure> {
         Verb::Destroy(arguments) => destroy::run(&context, &arguments).map(done),
         Verb::Models(verb) => models::run(&context, &verb).map(done),
         Verb::Engine(verb) => engine::run(&context, &verb).map(done),
-        Verb::Doctor => doctor::run(&context).map(done),
+        Verb::Doctor(library) => doctor::run(&context, &library).map(done),
         Verb::Demo(arguments) => demo::run(&context, &arguments).map(done),
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut CommandLine::command(), "tranche", &mut script);
-            context.printer.data(String::from_utf8_lossy(&script).trim_end()).map(done)
+            context.printer.text("completions", &String::from_utf8_lossy(&script)).map(done)
         }
         Verb::Man => {
             let mut page = Vec::new();
             clap_mangen::Man::new(CommandLine::command())
                 .render(&mut page)
                 .map_err(|error| Failure::bug(format!("cannot render the manual page: {error}")))?;
-            context.printer.data(String::from_utf8_lossy(&page).trim_end()).map(done)
+            context.printer.text("man", &String::from_utf8_lossy(&page)).map(done)
         }
         Verb::Shim(options) => processes::shim(options),
         Verb::Supervise { folder } => processes::supervise(&folder),

@@ -2,11 +2,13 @@ use super::profile::Loaded;
 use crate::arguments::PackageArguments;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::prepare::require;
 use crate::table;
 use tranche_schema::{ByteCount, Document as _, Manifest, Plan};
 
 pub fn run(context: &Context, arguments: &PackageArguments) -> Result<(), Failure> {
     let settings = context.settings(&[&arguments.engine])?;
+    require(&arguments.plan, "partition")?;
     let plan = Plan::read(&arguments.plan)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
     let manifest = loaded.walk(context).package(&plan, &arguments.output)?;

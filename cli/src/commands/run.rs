@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::deployments::{self, Deployed};
 use crate::failure::Failure;
 use crate::pipeline::Walk;
-use crate::{table, tensor_files, verification};
+use crate::{interruption, table, tensor_files, verification};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tranche_engine::LoadOptions;
@@ -53,6 +53,7 @@ pub fn run(context: &Context, arguments: &RunArguments) -> Result<(), Failure> {
 /// # Errors
 /// When a stage fails; what was deployed is destroyed first.
 pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failure> {
+    interruption::watch(context.printer.json());
     let settings = context.settings(&[&arguments.engine, &arguments.measure, &arguments.plan])?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
     let printer = &context.printer;

@@ -2,6 +2,7 @@ use super::profile::Loaded;
 use crate::arguments::VerifyArguments;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::prepare::require;
 use crate::table;
 use serde::Serialize;
 use tranche_schema::{Verification, exit_code};
@@ -13,6 +14,7 @@ struct SeedFlag {
 
 pub fn run(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure> {
     let settings = context.settings(&[&arguments.engine, &SeedFlag { seed: arguments.seed }])?;
+    require(&arguments.bundle, "package")?;
     let manifest = tranche_packager::check_bundle(&arguments.bundle)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
     if loaded.prepared.identity.digest != manifest.model.digest {
@@ -28,8 +30,12 @@ pub fn run(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure
         .hint("profile, partition and package this model"));
     }
     let record = loaded.walk(context).verify(&arguments.bundle, &manifest, arguments.tolerance)?;
-    context.printer.result(&record, || render(&record))?;
-    outcome(&record)
+    let outcome = outcome(&record);
+    // As JSON there is one document: the record, or the failure with the record in it.
+    if outcome.is_ok() || !context.printer.json() {
+        context.printer.result(&record, || render(&record))?;
+    }
+    outcome
 }
 
 /// A failure when the record says that slices and whole model disagree.
@@ -40,10 +46,12 @@ pub fn outcome(record: &Verification) -> Result<(), Failure> {
     if record.passed {
         return Ok(());
     }
-    Err(Failure::new("verify", exit_code::MISMATCH, "slices and whole model disagree").hint(format!(
-        "the bound was {:e}; engines that fuse across cuts need `--tolerance 1e-5` or `--optimise false`",
-        record.tolerance
-    )))
+    Err(Failure::new("verify", exit_code::MISMATCH, "slices and whole model disagree")
+        .hint(format!(
+            "the bound was {:e}; engines that fuse across cuts need `--tolerance 1e-5` or `--optimise false`",
+            record.tolerance
+        ))
+        .details(record))
 }
 
 /// The record as a table.

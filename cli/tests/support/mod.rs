@@ -29,6 +29,9 @@ impl Place {
             .env("TRANCHE_CACHE", self.path("cache"))
             .env("TRANCHE_STATE", self.path("state"))
             .env("NO_COLOR", "1")
+            .env_remove("TRANCHE_ENGINE")
+            .env_remove("TRANCHE_ONNXRUNTIME")
+            .env_remove("ORT_DYLIB_PATH")
             .args(arguments)
             .timeout(std::time::Duration::from_secs(240));
         command
@@ -49,6 +52,7 @@ impl Place {
     }
 
     /// Runs a verb that must fail, and gives its exit code and error.
+    #[allow(dead_code)]
     pub fn failure(&self, arguments: &[&str]) -> (i32, Value) {
         let output = self.tranche(arguments).arg("--json").output().unwrap();
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -71,5 +75,22 @@ pub fn contents(folder: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
             }
         }
     }
+    found
+}
+
+/// Every verb with its sub-verbs, as words of a command line.
+#[allow(dead_code)]
+pub fn verbs() -> Vec<Vec<String>> {
+    use clap::CommandFactory as _;
+    fn add(command: &clap::Command, path: &[String], found: &mut Vec<Vec<String>>) {
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help")
+        {
+            let path = [path, &[verb.get_name().to_owned()]].concat();
+            found.push(path.clone());
+            add(verb, &path, found);
+        }
+    }
+    let mut found = Vec::new();
+    add(&tranche_cli::arguments::CommandLine::command(), &[], &mut found);
     found
 }

@@ -4,10 +4,11 @@ use super::revision::{Revision, log_file, log_folder, open_alive, supervisor_out
 use super::target::FunctionCommand;
 use super::{client, log};
 use crate::lock::try_lock;
-use crate::{DeployError, DeployEvent, FunctionState, FunctionStatus};
+use crate::{DeployError, DeployEvent, DeployOptions, FunctionState, FunctionStatus};
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tranche_host::{Placement, ProcessHandle};
 
@@ -52,7 +53,7 @@ pub(super) fn wait_until_ready(
     revision: &Revision,
     folder: &Path,
     supervisor: &ProcessHandle,
-    timeout: Duration,
+    options: &DeployOptions,
     progress: &mut dyn FnMut(DeployEvent),
 ) -> Result<Vec<FunctionStatus>, DeployError> {
     let start = Instant::now();
@@ -76,7 +77,10 @@ pub(super) fn wait_until_ready(
         if !supervisor.is_running() {
             return Err(ended_early(revision, folder));
         }
-        if start.elapsed() >= timeout {
+        if options.interrupted.is_some_and(|interrupted| interrupted.load(Ordering::SeqCst)) {
+            return Err(DeployError::Interrupted { name: revision.name.clone() });
+        }
+        if start.elapsed() >= options.ready_timeout {
             return Err(not_ready(revision, folder, &told, start.elapsed()));
         }
         std::thread::sleep(POLL);

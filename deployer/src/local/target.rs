@@ -161,8 +161,8 @@ impl LocalTarget {
             make_folders(&revision)?;
             progress(DeployEvent::Starting { functions: revision.functions.len() });
             let supervisor = launch::start_supervisor(&self.supervisor, &folder)?;
-            let timeout = desired.options.ready_timeout;
-            let statuses = launch::wait_until_ready(&revision, &folder, &supervisor, timeout, progress)?;
+            let statuses =
+                launch::wait_until_ready(&revision, &folder, &supervisor, desired.options, progress)?;
             let supervisor = LocalSupervisor {
                 process_id: supervisor.process_id(),
                 process_start_ticks: supervisor.start_ticks(),

@@ -1,6 +1,7 @@
 use super::OnnxRuntimeEngine;
 use crate::guard::guarded;
 use ort::logging::LogLevel;
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -49,8 +50,11 @@ fn version(library: &Path) -> Result<String, String> {
     type Base = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
     let foreign = |_| format!("{} is not ONNX Runtime", library.display());
     // SAFETY: opening runs the library's initialisers; the user named it as ONNX Runtime.
-    let opened = unsafe { libloading::Library::new(library) }
-        .map_err(|error| format!("{} cannot be loaded: {error}", library.display()))?;
+    let opened = unsafe { libloading::Library::new(library) }.map_err(|error| {
+        // The loader's own words are in the source.
+        let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        format!("{} cannot be loaded: {reason}", library.display())
+    })?;
     // SAFETY: a function of this name has this signature in every version.
     let base = unsafe { opened.get::<Base>(b"OrtGetApiBase\0") }.map_err(foreign)?;
     // SAFETY: it takes nothing and gives a static structure, whose layout is fixed.

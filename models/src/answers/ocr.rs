@@ -1,6 +1,6 @@
 //! Reading a page with PP-OCR: a page in, lines of text out.
 //!
-//! [`prepare`] → detection model → [`boxes`] → [`prepare_line`] → recognition
+//! [`prepare`] → detection model → [`boxes`] → [`prepare_lines`] → recognition
 //! model → [`decode`]. After PaddleOCR's `DBPostProcess` and `CTCLabelDecode`,
 //! for upright pages: boxes are not rotated.
 
@@ -245,25 +245,29 @@ fn grown(area: &TextBox, [width, height]: [usize; 2], page: &Image) -> TextBox {
     }
 }
 
-/// A line of the page for the recognition model: [1, 3, 48, width].
+/// Lines of the page for the recognition model, in one request: [lines, 3, 48,
+/// width], shorter lines padded on the right.
 ///
 /// # Errors
-/// When the box is empty or off the page.
-pub fn prepare_line(page: &Image, area: &TextBox) -> Result<Tensor, ModelsError> {
-    let line = page.crop(area);
-    if line.pixels.is_empty() {
-        return Err(ModelsError::Answer("the box is empty".to_owned()));
+/// When a box is empty or off the page.
+pub fn prepare_lines(page: &Image, areas: &[TextBox]) -> Result<Tensor, ModelsError> {
+    let lines: Vec<Image> = areas.iter().map(|area| page.crop(area)).collect();
+    if lines.iter().any(|line| line.pixels.is_empty()) {
+        return Err(ModelsError::Answer("a box is empty".to_owned()));
     }
-    let width = (line.width * LINE_HEIGHT).div_ceil(line.height);
-    let padded_width = width.max(LINE_WIDTH);
-    let mut values = Vec::with_capacity(3 * LINE_HEIGHT * padded_width);
-    for plane in line.planes(width, LINE_HEIGHT) {
-        for row in plane.chunks(width) {
-            values.extend_from_slice(row);
-            values.resize(values.len() + padded_width - width, 0.0);
+    let scaled = |line: &Image| (line.width * LINE_HEIGHT).div_ceil(line.height);
+    let width = lines.iter().map(scaled).fold(LINE_WIDTH, usize::max);
+    let mut values = Vec::with_capacity(lines.len() * 3 * LINE_HEIGHT * width);
+    for line in &lines {
+        let own_width = scaled(line);
+        for plane in line.planes(own_width, LINE_HEIGHT) {
+            for row in plane.chunks(own_width) {
+                values.extend_from_slice(row);
+                values.resize(values.len() + width - own_width, 0.0);
+            }
         }
     }
-    Ok(Tensor::from_f32(shape([1, 3, LINE_HEIGHT, padded_width]), &values)?)
+    Ok(Tensor::from_f32(shape([lines.len(), 3, LINE_HEIGHT, width]), &values)?)
 }
 
 /// The characters that the recognition model's classes mean, from its own
@@ -279,20 +283,25 @@ pub fn characters(model: &Model) -> Result<Vec<String>, ModelsError> {
     Ok([String::new()].into_iter().chain(characters).chain([" ".to_owned()]).collect())
 }
 
-/// What the recognition model's answer [1, steps, classes] reads: the likeliest
+/// What the recognition model's answer [lines, steps, classes] reads: the likeliest
 /// class of each step, repeats and blanks left out.
 ///
 /// # Errors
 /// When the answer is not of that shape, or has another number of classes.
-pub fn decode(probabilities: &TensorView, characters: &[String]) -> Result<Line, ModelsError> {
-    let ([_, _, classes], values) = reals(probabilities)?;
+pub fn decode(probabilities: &TensorView, characters: &[String]) -> Result<Vec<Line>, ModelsError> {
+    let ([_, steps, classes], values) = reals(probabilities)?;
     if classes != characters.len() {
         return Err(ModelsError::Answer(format!("{classes} classes for {} characters", characters.len())));
     }
+    Ok(values.chunks((steps * classes).max(1)).map(|line| decode_line(line, characters)).collect())
+}
+
+/// What the steps of one line read.
+fn decode_line(steps: &[f32], characters: &[String]) -> Line {
     let mut line = Line { text: String::new(), confidence: 0.0 };
     let mut previous = 0;
     let mut count = 0.0;
-    for step in values.chunks(classes.max(1)) {
+    for step in steps.chunks(characters.len().max(1)) {
         let likeliest = step.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
         let Some((class, probability)) = likeliest else { continue };
         if class != previous
@@ -308,5 +317,5 @@ pub fn decode(probabilities: &TensorView, characters: &[String]) -> Result<Line,
     if count > 0.0 {
         line.confidence /= count;
     }
-    Ok(line)
+    line
 }

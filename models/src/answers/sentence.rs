@@ -40,19 +40,24 @@ pub struct Encoding {
     pub types: Vec<i64>,
 }
 
-impl Encoding {
-    /// The inputs of the model, each of shape [1, tokens].
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn inputs(&self) -> Result<BTreeMap<String, Tensor>, ModelsError> {
-        let named =
-            [("input_ids", &self.ids), ("attention_mask", &self.mask), ("token_type_ids", &self.types)];
-        let input = |(name, values): (&str, &Vec<i64>)| {
-            Ok((name.to_owned(), Tensor::from_i64(shape([1, values.len()]), values)?))
-        };
-        named.into_iter().map(input).collect()
-    }
+/// The inputs of the model for these sentences, each of shape [sentences, tokens],
+/// shorter sentences padded to the longest with tokens that the mask leaves out.
+///
+/// # Errors
+/// None in practice.
+pub fn inputs(sentences: &[Encoding]) -> Result<BTreeMap<String, Tensor>, ModelsError> {
+    let longest = sentences.iter().map(|sentence| sentence.ids.len()).max().unwrap_or_default();
+    let padded = |values: fn(&Encoding) -> &Vec<i64>| -> Result<Tensor, ModelsError> {
+        let padding = std::iter::repeat(&0);
+        let rows = sentences.iter().flat_map(|row| values(row).iter().chain(padding.clone()).take(longest));
+        let elements: Vec<i64> = rows.copied().collect();
+        Ok(Tensor::from_i64(shape([sentences.len(), longest]), &elements)?)
+    };
+    Ok(BTreeMap::from([
+        ("input_ids".to_owned(), padded(|sentence| &sentence.ids)?),
+        ("attention_mask".to_owned(), padded(|sentence| &sentence.mask)?),
+        ("token_type_ids".to_owned(), padded(|sentence| &sentence.types)?),
+    ]))
 }
 
 #[derive(Deserialize)]
@@ -167,22 +172,35 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The mean of the vectors of all tokens of an unpadded sentence, `hidden` being
-/// the model's answer of shape [1, tokens, width].
+/// The mean of the vectors of the tokens of each sentence, without its padding,
+/// `hidden` being the model's answer of shape [sentences, tokens, width].
 ///
 /// # Errors
-/// When the answer is not of that shape.
-pub fn mean_pool(hidden: &TensorView) -> Result<Vec<f32>, ModelsError> {
-    let ([_, tokens, width], values) = reals(hidden)?;
-    let mut mean = vec![0.0; width];
-    for vector in values.chunks(width.max(1)).take(tokens) {
-        for (sum, value) in mean.iter_mut().zip(vector) {
+/// When the answer is not of that shape or not to these sentences.
+pub fn mean_pool(hidden: &TensorView, sentences: &[Encoding]) -> Result<Vec<Vec<f32>>, ModelsError> {
+    let ([count, tokens, width], values) = reals(hidden)?;
+    let longest = sentences.iter().map(|sentence| sentence.ids.len()).max().unwrap_or_default();
+    if count != sentences.len() || tokens != longest {
+        return Err(ModelsError::Answer(format!(
+            "an answer to {count} sentences of {tokens} tokens for {} of {longest}",
+            sentences.len()
+        )));
+    }
+    let rows = values.chunks((tokens * width).max(1));
+    Ok(rows.zip(sentences).map(|(row, sentence)| mean(row, width, sentence.ids.len())).collect())
+}
+
+/// The mean of the first `count` vectors.
+fn mean(vectors: &[f32], width: usize, count: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; width];
+    for vector in vectors.chunks(width.max(1)).take(count) {
+        for (sum, value) in sums.iter_mut().zip(vector) {
             *sum += value;
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "a sentence is short")]
-    let count = tokens.max(1) as f32;
-    Ok(mean.into_iter().map(|sum: f32| sum / count).collect())
+    let count = count.max(1) as f32;
+    sums.into_iter().map(|sum: f32| sum / count).collect()
 }
 
 /// Cosine of the angle between two vectors: 1 for sentences that mean the same,
