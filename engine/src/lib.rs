@@ -29,8 +29,8 @@ pub use compare::{CompareError, Difference, compare};
 #[cfg(feature = "onnxruntime")]
 pub use discover::open_onnxruntime;
 pub use discover::{
-    BUILT_IN, DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library, library_in,
-    open_engine, survey,
+    BUILT_IN, DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library,
+    library_in, open_engine, survey,
 };
 pub use error::EngineError;
 #[cfg(feature = "onnxruntime")]
