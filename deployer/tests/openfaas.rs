@@ -214,6 +214,8 @@ fn no_request_is_lost_over_updates() {
                 let deployment = Deployment::read(&cluster.deployment_path()).unwrap();
                 for function in &deployment.openfaas.unwrap().functions {
                     assert_eq!(cluster.gateway.invoke(&function.function), 200, "{}", function.function);
+                    // On its way from slice to slice.
+                    std::thread::sleep(Duration::from_millis(50));
                 }
                 answered += 1;
             }
@@ -230,7 +232,7 @@ fn no_request_is_lost_over_updates() {
         end.store(true, Ordering::Relaxed);
         load.join().unwrap()
     });
-    assert!(answered > 10, "{answered}");
+    assert!(answered > 5, "{answered}");
     assert_eq!(cluster.gateway.functions().len(), 2);
 }
 
