@@ -13,6 +13,7 @@
 
 mod archive;
 mod error;
+mod front_door;
 mod layer;
 mod layout;
 mod oci;
@@ -22,6 +23,7 @@ mod slice;
 
 pub use archive::write_archive;
 pub use error::ImageError;
+pub use front_door::{FRONT_DOOR, FrontDoorRequest, build_front_door};
 
 use crate::elf::Architecture;
 use crate::replace::{replace_folder, write_file};

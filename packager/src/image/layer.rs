@@ -16,8 +16,8 @@ use tranche_schema::{ByteCount, Digest};
 pub(crate) enum Effort {
     /// Programs and text, packed once and pulled often: the smallest.
     Smallest,
-    /// Weights: trained floats shrink by less than a tenth, which unpacking at every cold
-    /// start costs more than the network saves, so they are stored as they are.
+    /// Weights, as they are: trained floats shrink by a tenth or so, which is less than
+    /// unpacking them costs on each host that has not seen them.
     Stored,
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Path of the function's program.
 pub(super) const SHIM: &str = "tranche/tranche-shim";
 /// Folder of the libraries.
-const LIBRARIES: &str = "tranche/lib";
+pub(super) const LIBRARIES: &str = "tranche/lib";
 /// Path of the engine's library.
 const ENGINE: &str = "tranche/lib/libonnxruntime.so";
 /// Files that lie beside the engine's library and must go where it goes.
@@ -59,30 +59,9 @@ impl Runtime {
         Content::default().program(SHIM, &self.shim.path)
     }
 
-    /// The engine's library, the loader at the path at which kernels look for it, and
-    /// every library that is needed; `None` where nothing is.
+    /// [`libraries_content`] of these.
     pub(super) fn engine_content(&self) -> Option<Content> {
-        if self.engine.is_none() && self.libraries == Libraries::default() {
-            return None;
-        }
-        let mut content = Content::default();
-        if let Some(engine) = &self.engine {
-            content = content.file(ENGINE, &engine.path);
-            let folder = engine.path.parent().unwrap_or(Path::new(""));
-            for name in LICENCES {
-                let licence = folder.join(name);
-                if licence.is_file() {
-                    content = content.file(&format!("tranche/licences/{ONNXRUNTIME}/{name}"), &licence);
-                }
-            }
-        }
-        if let Some(loader) = &self.libraries.loader {
-            content = content.program(loader.path.trim_start_matches('/'), &loader.binary.path);
-        }
-        for (name, library) in &self.libraries.files {
-            content = content.file(&format!("{LIBRARIES}/{name}"), &library.path);
-        }
-        Some(content)
+        libraries_content(&self.libraries, self.engine.as_ref())
     }
 
     /// What tells the program where things are.
@@ -91,6 +70,32 @@ impl Runtime {
         let loader = self.libraries.loader.iter().map(|_| ("LD_LIBRARY_PATH", format!("/{LIBRARIES}")));
         engine.chain(loader).collect()
     }
+}
+
+/// The engine's library, the loader at the path at which kernels look for it, and
+/// every library that is needed; `None` where nothing is.
+pub(super) fn libraries_content(libraries: &Libraries, engine: Option<&Binary>) -> Option<Content> {
+    if engine.is_none() && *libraries == Libraries::default() {
+        return None;
+    }
+    let mut content = Content::default();
+    if let Some(engine) = engine {
+        content = content.file(ENGINE, &engine.path);
+        let folder = engine.path.parent().unwrap_or(Path::new(""));
+        for name in LICENCES {
+            let licence = folder.join(name);
+            if licence.is_file() {
+                content = content.file(&format!("tranche/licences/{ONNXRUNTIME}/{name}"), &licence);
+            }
+        }
+    }
+    if let Some(loader) = &libraries.loader {
+        content = content.program(loader.path.trim_start_matches('/'), &loader.binary.path);
+    }
+    for (name, library) in &libraries.files {
+        content = content.file(&format!("{LIBRARIES}/{name}"), &library.path);
+    }
+    Some(content)
 }
 
 fn check_engine(shim: &Binary, engine: &str) -> Result<(), ImageError> {
