@@ -1,5 +1,5 @@
 //! Shims packed into images and run in a bare root file system: only the image's files,
-//! mounted read-only, as the image's user. Needs root, and what `cargo xtask shim` and
+//! mounted read-only, and `/proc`, as the image's user. Needs root, and what `cargo xtask shim` and
 //! `tranche engine add onnxruntime` make.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
@@ -156,15 +156,16 @@ impl Image {
         Self { root, environment: words("Env"), entrypoint: words("Entrypoint"), user, _folder: folder }
     }
 
-    /// Runs it as a container engine would, but on the host's network.
+    /// Runs it as a container engine would, but on the host's network. ONNX Runtime needs
+    /// `/proc` to read weights from files of their own.
     fn start(&self) -> Child {
         let effective = rustix::process::geteuid();
         assert!(effective.is_root(), "mounting and changing the root need root; run the tests as root");
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-c"]);
         command.arg(
-            "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\" && \
-             exec chroot --userspec=\"$2\" \"$1\" \"$3\"",
+            "mount --bind \"$1\" \"$1\" && mount --rbind /proc \"$1/proc\" && \
+             mount -o remount,bind,ro \"$1\" && exec chroot --userspec=\"$2\" \"$1\" \"$3\"",
         );
         command.arg("sh").arg(self.root.path()).arg(&self.user).args(&self.entrypoint);
         command.env_clear().env("TRANCHE_LOG", "info");
