@@ -1,5 +1,11 @@
 //! The command line.
 
+mod openfaas;
+
+pub use openfaas::{
+    GatewayArguments, OpenFaasArguments, PlaceArguments, ScaleArguments, SecretVerb, ServeArguments,
+};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -113,6 +119,20 @@ pub enum Verb {
     /// Show what a deployment's functions logged
     #[command(after_help = "Examples:\n  tranche logs vgg\n  tranche logs vgg --slice slice-1 --lines 200")]
     Logs(LogsArguments),
+    /// Answer JSON requests for deployments over HTTP, until told to stop
+    #[command(
+        after_help = "Examples:\n  tranche serve vgg\n  tranche serve vgg bert --listen 127.0.0.1:9000"
+    )]
+    Serve(ServeArguments),
+    /// Set the replicas of a deployment's functions
+    #[command(after_help = "Examples:\n  tranche scale vgg 3\n  tranche scale vgg 2 --slice slice-1")]
+    Scale(ScaleArguments),
+    /// List, set or remove secrets of an OpenFaaS gateway
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tranche secret list\n  tranche secret set token --from token.txt"
+    )]
+    Secret(SecretVerb),
     /// Remove a deployment and everything it made
     #[command(after_help = "Examples:\n  tranche destroy vgg\n  tranche destroy --all")]
     Destroy(DestroyArguments),
@@ -129,7 +149,7 @@ pub enum Verb {
     #[command(
         after_help = "Examples:\n  tranche doctor\n  tranche doctor --onnxruntime lib/libonnxruntime.so"
     )]
-    Doctor(LibraryArguments),
+    Doctor(DoctorArguments),
     /// Show the whole way on a built-in model
     #[command(after_help = "Examples:\n  tranche demo\n  tranche demo lstm_lm --engine onnxruntime")]
     Demo(DemoArguments),
@@ -203,6 +223,20 @@ pub struct LibraryArguments {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub onnxruntime: Option<PathBuf>,
+}
+
+/// `doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// The library.
+    #[command(flatten)]
+    pub library: LibraryArguments,
+    /// Also look at a target: the gateway, and what images need
+    #[arg(short, long, value_parser = ["openfaas"])]
+    pub target: Option<String>,
+    /// The gateway.
+    #[command(flatten)]
+    pub gateway: GatewayArguments,
 }
 
 /// How to measure.
@@ -362,7 +396,7 @@ pub struct DeployArguments {
     #[arg(short, long)]
     pub name: Option<String>,
     /// Where to
-    #[arg(short, long, default_value = "local", value_parser = ["local"])]
+    #[arg(short, long, default_value = "local", value_parser = ["local", "openfaas"])]
     pub target: String,
     /// The engine.
     #[command(flatten)]
@@ -382,6 +416,12 @@ pub struct DeployArguments {
     /// Seconds for all functions to become ready
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub ready_deadline: u64,
+    /// The gateway.
+    #[command(flatten)]
+    pub gateway: GatewayArguments,
+    /// Images and functions.
+    #[command(flatten)]
+    pub openfaas: OpenFaasArguments,
 }
 
 /// `invoke`
@@ -410,6 +450,18 @@ pub struct InvokeArguments {
     /// Seconds that one request may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub deadline: u64,
+    /// Let slices hand the request on to each other, and wait for the answer at a listener
+    #[arg(long)]
+    pub hand_on: bool,
+    /// Where to listen for that answer
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", requires = "hand_on")]
+    pub callback: std::net::SocketAddr,
+    /// The listener's URL as functions reach it [default: its address]
+    #[arg(long, value_name = "URL", requires = "hand_on")]
+    pub callback_url: Option<String>,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: PlaceArguments,
 }
 
 /// `run`
@@ -452,6 +504,9 @@ pub struct RunArguments {
 pub struct StatusArguments {
     /// Name of a deployment [default: all]
     pub name: Option<String>,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: PlaceArguments,
 }
 
 /// `logs`
@@ -465,6 +520,9 @@ pub struct LogsArguments {
     /// Last lines of each log
     #[arg(long, value_name = "N", default_value_t = 50)]
     pub lines: usize,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: PlaceArguments,
 }
 
 /// `destroy`
@@ -476,6 +534,9 @@ pub struct DestroyArguments {
     /// Every deployment
     #[arg(long, conflicts_with = "name")]
     pub all: bool,
+    /// Where it is.
+    #[command(flatten)]
+    pub place: PlaceArguments,
 }
 
 /// `models`

@@ -45,6 +45,18 @@ pub struct Settings {
     pub slo: Option<f64>,
     /// CPU share of each function.
     pub cpu: f64,
+    /// OpenFaaS gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Namespace of functions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Registry and path that images are pushed below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
+    /// The functions' program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shim: Option<PathBuf>,
     /// Folder of profiles, models and engines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -67,6 +79,10 @@ const KEYS: &[&str] = &[
     "min_slices",
     "slo",
     "cpu",
+    "gateway",
+    "namespace",
+    "registry",
+    "shim",
     "cache",
     "state",
 ];
@@ -87,6 +103,10 @@ impl Default for Settings {
             min_slices: None,
             slo: None,
             cpu: 1.0,
+            gateway: None,
+            namespace: None,
+            registry: None,
+            shim: None,
             cache: None,
             state: None,
         }

@@ -4,12 +4,13 @@ use crate::config::Settings;
 use crate::context::{Context, this_program};
 use crate::failure::Failure;
 use crate::interruption;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tranche_deployer::local::LocalTarget;
-use tranche_deployer::{DeployEvent, DeployOptions, DeployRequest, Target as _};
-use tranche_driver::{Driver, Options};
-use tranche_schema::{Bill, Deployment, Document as _, Tensor, TensorSpec, exit_code};
+use tranche_deployer::{DeployEvent, DeployOptions, DeployRequest, Target};
+use tranche_driver::{Call, Callback, Driver, Options};
+use tranche_schema::{Bill, Deployment, Tensor, TensorSpec, exit_code};
 
 /// The local target with its state where the settings say.
 ///
@@ -37,7 +38,7 @@ pub fn name_for(model: &str) -> String {
 /// As the target.
 pub fn deploy(
     context: &Context,
-    target: &LocalTarget,
+    target: &dyn Target,
     request: &DeployRequest,
 ) -> Result<Deployment, Failure> {
     let printer = &context.printer;
@@ -137,10 +138,15 @@ pub fn call_in_turn(
     deadline: Duration,
 ) -> Result<Vec<Called>, Failure> {
     let deployments = deployed.iter().map(|deployed| deployed.deployment.clone()).collect();
-    call_all(deployments, inputs, requests, true, deadline)
+    call_all(deployments, inputs, requests, true, deadline, None)
 }
 
-/// Sends the same request several times to a deployment.
+/// Where functions that hand requests on post the answer: a listener's address, and
+/// its URL where functions reach it by another.
+pub type CallbackPlace = (SocketAddr, Option<String>);
+
+/// Sends the same request several times to a deployment. With a callback, slices
+/// hand it on to each other and the answer is waited for there.
 ///
 /// # Errors
 /// When a request fails.
@@ -149,8 +155,9 @@ pub fn call(
     inputs: &[(TensorSpec, Tensor)],
     requests: u32,
     deadline: Duration,
+    callback: Option<CallbackPlace>,
 ) -> Result<Called, Failure> {
-    let called = call_all(vec![deployment], inputs, requests, false, deadline)?;
+    let called = call_all(vec![deployment], inputs, requests, false, deadline, callback)?;
     called.into_iter().next().ok_or_else(|| Failure::bug("no request was sent"))
 }
 
@@ -160,6 +167,7 @@ fn call_all(
     requests: u32,
     warm: bool,
     deadline: Duration,
+    callback: Option<CallbackPlace>,
 ) -> Result<Vec<Called>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         Failure::new("driver", exit_code::REMOTE, format!("cannot start the driver: {error}"))
@@ -167,6 +175,10 @@ fn call_all(
     let inputs: Vec<(String, Tensor)> =
         inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())).collect();
     runtime.block_on(async {
+        let callback = match &callback {
+            Some((address, url)) => Some(Callback::listen(*address, url.as_deref()).await?),
+            None => None,
+        };
         let mut calls = Vec::with_capacity(deployments.len());
         for deployment in deployments {
             let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
@@ -177,7 +189,12 @@ fn call_all(
         }
         for _ in 0..requests.max(1) {
             for (driver, bills, outputs) in &mut calls {
-                let answer = driver.invoke(inputs.clone()).await?;
+                let answer = match &callback {
+                    Some(callback) => {
+                        driver.invoke_onward(inputs.clone(), &Call::default(), callback).await?
+                    }
+                    None => driver.invoke(inputs.clone()).await?,
+                };
                 bills.push(answer.bill);
                 *outputs = answer.outputs;
             }
@@ -191,24 +208,4 @@ fn call_all(
             })
             .collect()
     })
-}
-
-/// Reads what `deploy` wrote of a deployment.
-///
-/// # Errors
-/// When there is none of that name.
-pub fn read(settings: &Settings, name: &str) -> Result<Deployment, Failure> {
-    let target = local_target(settings)?;
-    let path = target.deployment_path(name);
-    if !path.is_file() {
-        let known = target.list()?;
-        let hint = if known.is_empty() {
-            "nothing is deployed; see `tranche deploy --help`".to_owned()
-        } else {
-            format!("deployed are: {}", known.join(", "))
-        };
-        return Err(Failure::new("deployment", exit_code::USAGE, format!("there is no deployment `{name}`"))
-            .hint(hint));
-    }
-    Ok(Deployment::read(&path)?)
 }

@@ -111,6 +111,18 @@ from_library! {
     crate::tensor_files::TensorFileError => "tensor-file", exit_code::USAGE;
 }
 
+impl From<tranche_deployer::openfaas::GatewayError> for Failure {
+    fn from(error: tranche_deployer::openfaas::GatewayError) -> Self {
+        tranche_deployer::DeployError::from(error).into()
+    }
+}
+
+impl From<tranche_deployer::registry::RegistryError> for Failure {
+    fn from(error: tranche_deployer::registry::RegistryError) -> Self {
+        tranche_deployer::DeployError::from(error).into()
+    }
+}
+
 impl From<tranche_graph::GraphError> for Failure {
     fn from(error: tranche_graph::GraphError) -> Self {
         use tranche_graph::ErrorKind;

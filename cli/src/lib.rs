@@ -13,10 +13,12 @@ pub mod deployments;
 pub mod failure;
 pub mod inputs;
 mod interruption;
+mod openfaas;
 pub mod pipeline;
 pub mod prepare;
 pub mod printer;
 pub mod table;
+mod targets;
 pub mod tensor_files;
 pub mod verification;
 

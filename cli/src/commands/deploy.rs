@@ -2,16 +2,25 @@ use crate::arguments::DeployArguments;
 use crate::context::Context;
 use crate::deployments;
 use crate::failure::Failure;
+use crate::openfaas::Route;
 use crate::prepare::require;
 use crate::{interruption, table};
+use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tranche_deployer::{DeployOptions, DeployRequest, Target as _};
+use tranche_deployer::{DeployOptions, DeployRequest, Target};
 use tranche_schema::{Deployment, Document as _, Manifest, exit_code};
 
+/// What was written instead of deploying.
+#[derive(Serialize)]
+struct Written {
+    images: PathBuf,
+    written: Vec<PathBuf>,
+}
+
 pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, Failure> {
-    let settings = context.settings(&[&arguments.engine])?;
-    let target = deployments::local_target(&settings)?;
+    let settings = context.settings(&[&arguments.engine, &arguments.gateway, &arguments.openfaas])?;
     require(&arguments.bundle, "package")?;
     let manifest = Manifest::read(&arguments.bundle.join(Manifest::FILE))?;
     let request = DeployRequest {
@@ -29,8 +38,46 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
             ..DeployOptions::default()
         },
     };
+    if arguments.target == "local" {
+        return apply(context, arguments, &deployments::local_target(&settings)?, &request);
+    }
+    let route = Route { context, settings: &settings, arguments, request: &request, manifest: &manifest };
+    let (folder, index) = route.images()?;
+    let options = &arguments.openfaas;
+    if options.emit.is_some() || options.oci_archive.is_some() {
+        let mut written = Vec::new();
+        if let Some(path) = &options.oci_archive {
+            route.archive(&folder, path)?;
+            written.push(path.clone());
+        }
+        if let Some(path) = &options.emit {
+            written.extend(route.emit(path, &index, &route.references(&index)?)?);
+        }
+        let written = Written { images: folder, written };
+        context.printer.result(&written, || {
+            let lines: Vec<String> = written.written.iter().map(|path| path.display().to_string()).collect();
+            lines.join("\n")
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let references = route.references(&index)?;
+    // What the gateway would refuse is refused before anything is sent anywhere.
+    let target = route.target(index, &references)?;
+    if !arguments.dry_run {
+        target.plan(&request)?;
+        route.push(&folder, &references)?;
+    }
+    apply(context, arguments, &target, &request)
+}
+
+fn apply(
+    context: &Context,
+    arguments: &DeployArguments,
+    target: &dyn Target,
+    request: &DeployRequest,
+) -> Result<ExitCode, Failure> {
     if arguments.dry_run {
-        let changes = target.plan(&request)?;
+        let changes = target.plan(request)?;
         context.printer.result(&changes, || changes.to_string())?;
         let pending = arguments.detailed_exitcode && !changes.is_empty();
         return Ok(ExitCode::from(if pending { exit_code::CHANGES_PENDING } else { exit_code::OK }));
@@ -38,11 +85,19 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
     interruption::watch(context.printer.json());
     // An interruption waits until the deploy has undone itself.
     let undone = interruption::deployed();
-    let deployment = deployments::deploy(context, &target, &request)?;
+    let deployment = deployments::deploy(context, target, request)?;
     drop(undone);
     context
         .printer
         .step("Deployed", &format!("`{}`; call it with `tranche invoke {0} --random`", deployment.name));
+    if let Some(openfaas) = &deployment.openfaas
+        && let Some(front_door) = &openfaas.front_door
+    {
+        context.printer.step(
+            "Serving",
+            &format!("whole requests at {}/function/{}", openfaas.gateway, front_door.function),
+        );
+    }
     context.printer.result(&deployment, || render(&deployment))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,8 @@
 use crate::arguments::DestroyArguments;
 use crate::context::Context;
-use crate::deployments;
 use crate::failure::Failure;
+use crate::targets;
 use serde::Serialize;
-use tranche_deployer::Target as _;
 
 #[derive(Serialize)]
 struct Gone {
@@ -13,13 +12,15 @@ struct Gone {
 }
 
 pub fn run(context: &Context, arguments: &DestroyArguments) -> Result<(), Failure> {
-    let target = deployments::local_target(&context.settings(&[])?)?;
-    let names = match &arguments.name {
-        Some(name) if !arguments.all => vec![name.clone()],
-        _ => target.list()?,
+    let settings = context.settings(&[&arguments.place])?;
+    let places = match &arguments.name {
+        Some(name) if !arguments.all => {
+            vec![(name.clone(), targets::target_of(&settings, &arguments.place, name)?)]
+        }
+        _ => targets::all(&settings, &arguments.place)?,
     };
     let mut gone = Vec::new();
-    for name in names {
+    for (name, target) in places {
         let destroyed = target.destroy(&name)?;
         context.printer.step("Destroyed", &format!("`{name}`, {} function(s)", destroyed.functions));
         gone.push(Gone { name, functions: destroyed.functions, drained: destroyed.drained });

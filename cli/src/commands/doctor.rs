@@ -1,11 +1,12 @@
 use super::engine;
-use crate::arguments::LibraryArguments;
+use crate::arguments::DoctorArguments;
 use crate::context::Context;
-use crate::deployments;
 use crate::failure::Failure;
+use crate::openfaas::block_on;
+use crate::targets;
 use serde::Serialize;
 use std::path::PathBuf;
-use tranche_deployer::Target as _;
+use tranche_deployer::openfaas::{Check, check_gateway};
 use tranche_engine::EngineStatus;
 use tranche_schema::LimitsEnforced;
 
@@ -21,10 +22,20 @@ struct Findings {
     cache: PathBuf,
     state: PathBuf,
     deployments: Vec<String>,
+    /// What was looked at for `--target openfaas`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    openfaas: Vec<Check>,
 }
 
-pub fn run(context: &Context, library: &LibraryArguments) -> Result<(), Failure> {
-    let settings = context.settings(&[library])?;
+pub fn run(context: &Context, arguments: &DoctorArguments) -> Result<(), Failure> {
+    let settings = context.settings(&[&arguments.library, &arguments.gateway])?;
+    let openfaas = match &arguments.target {
+        Some(_) => {
+            let gateway = targets::gateway(&settings, &arguments.gateway, None)?;
+            block_on(check_gateway(&gateway))?
+        }
+        None => Vec::new(),
+    };
     let cgroups = tranche_host::Cgroups::detect();
     let findings = Findings {
         tranche_version: env!("CARGO_PKG_VERSION"),
@@ -36,7 +47,8 @@ pub fn run(context: &Context, library: &LibraryArguments) -> Result<(), Failure>
         limits_notice: cgroups.notice(),
         cache: settings.cache(),
         state: settings.state(),
-        deployments: deployments::local_target(&settings)?.list()?,
+        deployments: targets::names(&settings),
+        openfaas,
     };
     context.printer.result(&findings, || render(&findings))
 }
@@ -62,6 +74,13 @@ fn render(findings: &Findings) -> String {
         findings.state.display(),
         findings.deployments.join(", ")
     ));
+    for check in &findings.openfaas {
+        let verdict = if check.ok { "ok" } else { "NOT OK" };
+        text.push_str(&format!("openfaas     {}: {verdict}, {}\n", check.name, check.message));
+    }
+    for check in findings.openfaas.iter().filter(|check| !check.ok) {
+        text.push_str(&format!("\nhint: {}: {}\n", check.name, check.hint));
+    }
     for status in findings.engines.iter().filter(|status| !status.available) {
         text.push_str(&format!("\nhint: {}: {}\n", status.name, status.hint));
     }

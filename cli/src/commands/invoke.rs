@@ -2,7 +2,7 @@ use crate::arguments::InvokeArguments;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepare::numbers;
-use crate::{deployments, inputs, table, tensor_files};
+use crate::{deployments, inputs, table, targets, tensor_files};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,8 +27,8 @@ struct OutputSummary {
 }
 
 pub fn run(context: &Context, arguments: &InvokeArguments) -> Result<(), Failure> {
-    let settings = context.settings(&[])?;
-    let deployment = deployments::read(&settings, &arguments.name)?;
+    let settings = context.settings(&[&arguments.place])?;
+    let deployment = targets::read(&settings, &arguments.place, &arguments.name)?;
     let ranges = numbers(&arguments.ranges, "--range", "input_ids=30522")?;
     let model_name =
         Manifest::read(&deployment.bundle.join(Manifest::FILE)).ok().map(|found| found.model.name);
@@ -42,7 +42,8 @@ pub fn run(context: &Context, arguments: &InvokeArguments) -> Result<(), Failure
     };
     let values: Vec<(TensorSpec, Tensor)> = inputs::values(&deployment.inputs, &source)?;
     let deadline = Duration::from_secs(arguments.deadline);
-    let (bill, outputs) = deployments::call(deployment, &values, arguments.repeat, deadline)?;
+    let callback = arguments.hand_on.then(|| (arguments.callback, arguments.callback_url.clone()));
+    let (bill, outputs) = deployments::call(deployment, &values, arguments.repeat, deadline, callback)?;
     if let Some(path) = &arguments.output {
         tensor_files::write_tensors(path, &outputs)?;
         context.printer.step("Saved", &path.display().to_string());

@@ -1,11 +1,12 @@
 use crate::arguments::LogsArguments;
 use crate::context::Context;
-use crate::deployments;
 use crate::failure::Failure;
-use tranche_deployer::{LogQuery, Target as _};
+use crate::targets;
+use tranche_deployer::LogQuery;
 
 pub fn run(context: &Context, arguments: &LogsArguments) -> Result<(), Failure> {
-    let target = deployments::local_target(&context.settings(&[])?)?;
+    let settings = context.settings(&[&arguments.place])?;
+    let target = targets::target_of(&settings, &arguments.place, &arguments.name)?;
     let query = LogQuery { function: arguments.slice.clone(), tail: Some(arguments.lines) };
     let logs = target.logs(&arguments.name, &query)?;
     context.printer.result(&logs, || {

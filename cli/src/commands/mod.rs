@@ -14,6 +14,9 @@ mod partition;
 mod processes;
 mod profile;
 mod run;
+mod scale;
+mod secret;
+mod serve;
 mod status;
 mod verify;
 
@@ -41,10 +44,13 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode, Failure> {
         Verb::Run(arguments) => run::run(&context, &arguments).map(done),
         Verb::Status(arguments) => status::run(&context, &arguments).map(done),
         Verb::Logs(arguments) => logs::run(&context, &arguments).map(done),
+        Verb::Serve(arguments) => serve::run(&context, &arguments).map(done),
+        Verb::Scale(arguments) => scale::run(&context, &arguments).map(done),
+        Verb::Secret(verb) => secret::run(&context, &verb).map(done),
         Verb::Destroy(arguments) => destroy::run(&context, &arguments).map(done),
         Verb::Models(verb) => models::run(&context, &verb).map(done),
         Verb::Engine(verb) => engine::run(&context, &verb).map(done),
-        Verb::Doctor(library) => doctor::run(&context, &library).map(done),
+        Verb::Doctor(arguments) => doctor::run(&context, &arguments).map(done),
         Verb::Demo(arguments) => demo::run(&context, &arguments).map(done),
         Verb::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,16 +1,16 @@
 use crate::arguments::StatusArguments;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::{deployments, table};
-use tranche_deployer::{DeploymentStatus, Target as _};
+use crate::{table, targets};
+use tranche_deployer::DeploymentStatus;
 
 pub fn run(context: &Context, arguments: &StatusArguments) -> Result<(), Failure> {
-    let target = deployments::local_target(&context.settings(&[])?)?;
-    let names = match &arguments.name {
-        Some(name) => vec![name.clone()],
-        None => target.list()?,
+    let settings = context.settings(&[&arguments.place])?;
+    let places = match &arguments.name {
+        Some(name) => vec![(name.clone(), targets::target_of(&settings, &arguments.place, name)?)],
+        None => targets::all(&settings, &arguments.place)?,
     };
-    let found = names.iter().map(|name| target.status(name)).collect::<Result<Vec<_>, _>>()?;
+    let found = places.iter().map(|(name, target)| target.status(name)).collect::<Result<Vec<_>, _>>()?;
     context.printer.result(&found, || render(&found))
 }
 

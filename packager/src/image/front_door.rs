@@ -84,7 +84,10 @@ fn execution(request: &FrontDoorRequest<'_>, has_loader: bool) -> Execution {
         environment.insert(0, format!("LD_LIBRARY_PATH=/{LIBRARIES}"));
     }
     let words = [
-        ("org.opencontainers.image.description", "Answers whole requests through a model's slices".to_owned()),
+        (
+            "org.opencontainers.image.description",
+            "Answers whole requests through a model's slices".to_owned(),
+        ),
         ("org.opencontainers.image.title", format!("{} {FRONT_DOOR}", request.deployment.name)),
         ("org.opencontainers.image.vendor", "tranche".to_owned()),
         ("org.opencontainers.image.version", request.tool_version.to_owned()),

@@ -1,0 +1,381 @@
+//! From a bundle to functions behind an OpenFaaS gateway: images, their push, and
+//! what the target is told.
+
+use crate::arguments::DeployArguments;
+use crate::config::Settings;
+use crate::context::{Context, this_program};
+use crate::failure::Failure;
+use crate::targets;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tranche_deployer::openfaas::{FrontDoor, FrontDoorImage, OpenFaasSettings, OpenFaasTarget};
+use tranche_deployer::registry::{
+    CredentialSource, Layout, Options, PushEvent, Pushed, Reference, push_layout,
+};
+use tranche_deployer::{DeployError, DeployRequest};
+use tranche_packager::image::{
+    FRONT_DOOR, FrontDoorRequest, ImageRequest, build_front_door, build_images, write_archive,
+};
+use tranche_packager::openfaas::{
+    DescribeOptions, FUNCTION_LIMIT, Provider, StackOptions, Timeouts, describe_functions, stack_yaml,
+    write_template,
+};
+use tranche_schema::{
+    ByteCount, Deployment, FunctionSize, ImageIndex, Manifest, MilliCpu, exit_code, write_atomically,
+};
+
+/// What a front door is given: it holds no model, only requests on their way.
+const FRONT_DOOR_SIZE: FunctionSize =
+    FunctionSize { memory_bytes: ByteCount::mebibytes(256), cpu_milli: MilliCpu(500) };
+/// The gateway as functions see it: on faasd the bridge's address, on Kubernetes the service.
+const GATEWAY_INSIDE_FAASD: &str = "http://10.62.0.1:8080";
+const GATEWAY_INSIDE_KUBERNETES: &str = "http://gateway.openfaas:8080";
+
+/// A deploy to OpenFaaS on its way.
+pub struct Route<'a> {
+    /// Printer and flags.
+    pub context: &'a Context,
+    /// The settings.
+    pub settings: &'a Settings,
+    /// The flags of `deploy`.
+    pub arguments: &'a DeployArguments,
+    /// What to deploy.
+    pub request: &'a DeployRequest,
+    /// The bundle's manifest.
+    pub manifest: &'a Manifest,
+}
+
+impl Route<'_> {
+    /// Makes the images of the bundle beside it, or where the flags say.
+    ///
+    /// # Errors
+    /// When the shim or the engine's library is not found, or does not fit.
+    pub fn images(&self) -> Result<(PathBuf, ImageIndex), Failure> {
+        let folder = self.arguments.openfaas.images.clone().unwrap_or_else(|| {
+            let mut name = self.request.bundle.file_name().unwrap_or_default().to_owned();
+            name.push(".images");
+            self.request.bundle.with_file_name(name)
+        });
+        let engine = self.request.options.engine.as_deref().unwrap_or(&self.manifest.engine);
+        let shim = find_program(self.settings.shim.as_deref(), shim_names(engine), "--shim")?;
+        let library = if engine == "onnxruntime" { Some(self.library()?) } else { None };
+        let request = ImageRequest {
+            engine_library: library,
+            ..ImageRequest::new(&self.request.bundle, &shim, &folder)
+        };
+        let spinner = self.context.printer.spinner("Making images");
+        let index = build_images(&request);
+        spinner.finish_and_clear();
+        let index = index?;
+        let mut layers: BTreeMap<_, _> = BTreeMap::new();
+        for layer in index.images.iter().flat_map(|image| &image.layers) {
+            layers.insert(layer.digest.clone(), layer.bytes);
+        }
+        let bytes: ByteCount = layers.into_values().sum();
+        let what = format!("{} image(s), {bytes} in all, with {}", index.images.len(), shim.display());
+        self.context.printer.step("Made", &what);
+        Ok((folder, index))
+    }
+
+    fn library(&self) -> Result<PathBuf, Failure> {
+        let found = self.settings.library().or_else(tranche_engine::cached_library);
+        found.filter(|path| path.is_file()).ok_or_else(|| {
+            Failure::new("engine", exit_code::USAGE, "no ONNX Runtime library to put into the images")
+                .hint("get one with `tranche engine add onnxruntime`, or name one with `--onnxruntime`")
+        })
+    }
+
+    /// Where each slice's image goes, pinned by its digest.
+    ///
+    /// # Errors
+    /// When no registry is named, or it makes no valid name.
+    pub fn references(&self, index: &ImageIndex) -> Result<BTreeMap<String, Reference>, Failure> {
+        let prefix = self.prefix()?;
+        index
+            .images
+            .iter()
+            .map(|image| {
+                let reference: Reference =
+                    format!("{prefix}/{}-{}", self.request.name, image.slice).parse()?;
+                Ok((image.slice.clone(), reference.with_tag(&tag(&image.digest))?))
+            })
+            .collect()
+    }
+
+    fn prefix(&self) -> Result<String, Failure> {
+        let registry = self.settings.registry.as_deref().ok_or_else(|| {
+            Failure::usage("no registry to push images to").hint(
+                "name one with `--registry HOST/PATH`, TRANCHE_REGISTRY or `registry` in tranche.toml; \
+                 anonymous pulls must be allowed on the Community Edition",
+            )
+        })?;
+        Ok(registry.trim_end_matches('/').to_owned())
+    }
+
+    fn push_options(&self) -> Result<Options, Failure> {
+        Ok(Options {
+            insecure: self.arguments.openfaas.insecure_registry,
+            certificate_authority: self.arguments.openfaas.registry_certificates.clone(),
+            ..Options::new(CredentialSource::from_environment()?)
+        })
+    }
+
+    /// Pushes the images, and gives what the functions are told to run.
+    ///
+    /// # Errors
+    /// When a registry refuses them.
+    pub fn push(&self, folder: &Path, references: &BTreeMap<String, Reference>) -> Result<(), Failure> {
+        let names: Vec<(String, Reference)> =
+            references.iter().map(|(slice, reference)| (slice.clone(), reference.clone())).collect();
+        let spinner = self.context.printer.spinner("Pushing images");
+        let pushed = push(folder, &names, &self.push_options()?, &mut |event| {
+            if let PushEvent::Uploading { sent, bytes, repository, .. } = event {
+                spinner.set_message(format!("{repository}: {sent} of {bytes}"));
+            }
+        });
+        spinner.finish_and_clear();
+        let pushed = pushed?;
+        let sum = |bytes: fn(&Pushed) -> ByteCount| -> ByteCount { pushed.iter().map(bytes).sum() };
+        let (sent, mounted) = (sum(|image| image.uploaded_bytes), sum(|image| image.mounted_bytes));
+        let there = sum(|image| image.skipped_bytes);
+        let what = format!(
+            "{} image(s) below {}: {sent} sent, {there} there already, {mounted} taken from other repositories",
+            pushed.len(),
+            self.prefix()?
+        );
+        self.context.printer.step("Pushed", &what);
+        Ok(())
+    }
+
+    /// How functions are described to the gateway.
+    fn describe(&self) -> DescribeOptions {
+        let arguments = &self.arguments.openfaas;
+        let mut options = DescribeOptions::new(&self.request.name);
+        options.engine.clone_from(&self.request.options.engine);
+        options.optimise = self.request.options.optimise;
+        options.limits = self.request.options.limits;
+        options.namespace.clone_from(&self.settings.namespace);
+        options.secrets.clone_from(&arguments.secrets);
+        if let Some(seconds) = arguments.exec_timeout {
+            let exec = Duration::from_secs(seconds);
+            options.timeouts =
+                Timeouts { exec, read: exec + Duration::from_secs(1), write: exec + Duration::from_secs(1) };
+        }
+        if let Some(most) = arguments.max_in_flight {
+            options.max_inflight = most;
+        }
+        if let Some(replicas) = arguments.replicas {
+            options.replicas = (replicas, replicas);
+        }
+        options
+    }
+
+    /// The target with what it needs to deploy these images.
+    ///
+    /// # Errors
+    /// When the gateway cannot be spoken to, or the front door's program is not found.
+    pub fn target(
+        &self,
+        index: ImageIndex,
+        references: &BTreeMap<String, Reference>,
+    ) -> Result<OpenFaasTarget, Failure> {
+        let arguments = &self.arguments.openfaas;
+        let gateway =
+            targets::gateway(self.settings, &self.arguments.gateway, Some(self.request.name.as_str()))?;
+        let digests: BTreeMap<_, _> =
+            index.images.iter().map(|image| (image.slice.clone(), image.digest.clone())).collect();
+        let mut describe = self.describe();
+        let front_door = if arguments.front_door {
+            let inside = match &arguments.gateway_inside {
+                Some(url) => url.clone(),
+                None => match block_on(gateway.info())?.map_err(DeployError::from)?.provider {
+                    Provider::Faasd => GATEWAY_INSIDE_FAASD.to_owned(),
+                    Provider::Kubernetes => GATEWAY_INSIDE_KUBERNETES.to_owned(),
+                },
+            };
+            describe.environment.insert("TRANCHE_GATEWAY".to_owned(), inside);
+            let given = arguments.front_door_program.as_deref();
+            let program = find_program(given, &["tranche-front-door"], "--front-door-program")?;
+            let reference: Reference =
+                format!("{}/{}-{FRONT_DOOR}", self.prefix()?, self.request.name).parse()?;
+            let image = PushedFrontDoor { program, reference, options: self.push_options()? };
+            Some(FrontDoor { image: Arc::new(image), size: FRONT_DOOR_SIZE })
+        } else {
+            None
+        };
+        let settings = OpenFaasSettings {
+            images: pinned(references, &digests),
+            image_index: Some(index),
+            describe,
+            front_door,
+            in_place: arguments.in_place,
+            function_limit: match arguments.function_limit {
+                None => Some(FUNCTION_LIMIT),
+                Some(0) => None,
+                Some(limit) => Some(limit),
+            },
+            ..OpenFaasSettings::default()
+        };
+        Ok(OpenFaasTarget::new(&self.settings.state(), gateway, settings)?)
+    }
+
+    /// Writes stack.yaml, the functions as the gateway takes them, and a template
+    /// for `faas-cli build`, into `folder`.
+    ///
+    /// # Errors
+    /// When something is not to be described, or cannot be written.
+    pub fn emit(
+        &self,
+        folder: &Path,
+        index: &ImageIndex,
+        references: &BTreeMap<String, Reference>,
+    ) -> Result<Vec<PathBuf>, Failure> {
+        let digests: BTreeMap<_, _> =
+            index.images.iter().map(|image| (image.slice.clone(), image.digest.clone())).collect();
+        let functions = describe_functions(self.manifest, &pinned(references, &digests), &self.describe())
+            .map_err(DeployError::from)?;
+        let gateway = self.settings.gateway.as_deref().unwrap_or(targets::DEFAULT_GATEWAY);
+        let stack = StackOptions { gateway: gateway.to_owned(), build_from: None };
+        let yaml = stack_yaml(&functions, &stack).map_err(DeployError::from)?;
+        let json = serde_json::to_string_pretty(&functions)
+            .map_err(|error| Failure::bug(format!("cannot write functions as JSON: {error}")))?;
+        let mut written = Vec::new();
+        let fail = |path: &Path, error: std::io::Error| {
+            Failure::usage(format!("cannot write {}: {error}", path.display()))
+        };
+        std::fs::create_dir_all(folder).map_err(|error| fail(folder, error))?;
+        for (name, text) in [("stack.yaml", yaml), ("functions.json", json + "\n")] {
+            let path = folder.join(name);
+            write_atomically(&path, text.as_bytes()).map_err(|error| fail(&path, error))?;
+            written.push(path);
+        }
+        let engine = self.request.options.engine.as_deref().unwrap_or(&self.manifest.engine);
+        let shim = find_program(self.settings.shim.as_deref(), shim_names(engine), "--shim")?;
+        written.push(write_template(folder, &shim).map_err(DeployError::from)?);
+        Ok(written)
+    }
+
+    /// Writes the images as one OCI archive.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn archive(&self, folder: &Path, path: &Path) -> Result<(), Failure> {
+        write_archive(folder, path)?;
+        self.context.printer.step("Wrote", &path.display().to_string());
+        Ok(())
+    }
+}
+
+/// A front door's image, made of the deployment that it serves.
+struct PushedFrontDoor {
+    program: PathBuf,
+    reference: Reference,
+    options: Options,
+}
+
+impl FrontDoorImage for PushedFrontDoor {
+    fn make(&self, deployment: &Deployment) -> Result<String, DeployError> {
+        let fail = |reason: String| DeployError::Images { bundle: deployment.bundle.clone(), reason };
+        let folder = tempfile::tempdir().map_err(|error| fail(error.to_string()))?;
+        let request = FrontDoorRequest {
+            program: &self.program,
+            deployment,
+            tool_version: env!("CARGO_PKG_VERSION"),
+            output: folder.path().join("images"),
+        };
+        let index = build_front_door(&request).map_err(|error| fail(error.to_string()))?;
+        let image = index.images.first().ok_or_else(|| fail("a layout without an image".to_owned()))?;
+        let reference = self.reference.with_tag(&tag(&image.digest))?;
+        push(&request.output, &[(FRONT_DOOR.to_owned(), reference.clone())], &self.options, &mut |_| {})?;
+        Ok(pin(&reference, &image.digest))
+    }
+}
+
+/// Pushes from a thread of its own, as the caller may be inside of a runtime.
+fn push(
+    folder: &Path,
+    names: &[(String, Reference)],
+    options: &Options,
+    progress: &mut (dyn FnMut(PushEvent) + Send),
+) -> Result<Vec<Pushed>, DeployError> {
+    let layout = Layout::open(folder)?;
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    std::thread::scope(|scope| {
+        let pushing = scope.spawn(|| {
+            let runtime = runtime().map_err(|error| DeployError::Images {
+                bundle: folder.to_owned(),
+                reason: format!("cannot start the push: {error}"),
+            })?;
+            Ok(runtime.block_on(push_layout(&layout, names, options, progress))?)
+        });
+        pushing.join().unwrap_or_else(|_| {
+            Err(DeployError::Images { bundle: folder.to_owned(), reason: "the push panicked".to_owned() })
+        })
+    })
+}
+
+/// Waits for a question to the gateway.
+///
+/// # Errors
+/// When no runtime can be started.
+pub fn block_on<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
+        Failure::new("process", exit_code::REMOTE, format!("cannot start a runtime: {error}"))
+    })?;
+    Ok(runtime.block_on(question))
+}
+
+/// A tag that names the image for people; its digest is what counts.
+fn tag(digest: &tranche_schema::Digest) -> String {
+    format!("sha-{}", digest.short())
+}
+
+fn pinned(
+    references: &BTreeMap<String, Reference>,
+    digests: &BTreeMap<String, tranche_schema::Digest>,
+) -> BTreeMap<String, String> {
+    references
+        .iter()
+        .filter_map(|(slice, reference)| Some((slice.clone(), pin(reference, digests.get(slice)?))))
+        .collect()
+}
+
+/// `HOST/PATH@sha256:…`: what a container runtime takes everywhere.
+fn pin(reference: &Reference, digest: &tranche_schema::Digest) -> String {
+    format!("{}/{}@{digest}", reference.host(), reference.repository())
+}
+
+/// The shims that can run an engine, the best first.
+fn shim_names(engine: &str) -> &'static [&'static str] {
+    match engine {
+        "onnxruntime" => &["tranche-shim-onnxruntime", "tranche-shim"],
+        _ => &["tranche-shim-static", "tranche-shim"],
+    }
+}
+
+/// The program given, else the first of these names beside this program, in `shims/`
+/// beside it, or in `shims/` one folder up, where `cargo xtask shim` puts it.
+fn find_program(given: Option<&Path>, names: &[&str], flag: &str) -> Result<PathBuf, Failure> {
+    if let Some(path) = given {
+        return if path.is_file() {
+            Ok(path.to_owned())
+        } else {
+            Err(Failure::usage(format!("there is no file {} (`{flag}`)", path.display())))
+        };
+    }
+    let program = this_program()?;
+    let beside = program.parent().unwrap_or(Path::new("."));
+    let above = beside.parent().unwrap_or(beside).join("shims");
+    let folders = [beside.join("shims"), above, beside.to_owned()];
+    let found = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
+        .find(|path| path.is_file());
+    found.ok_or_else(|| {
+        Failure::usage(format!("no program `{}` beside {}", names.join("` or `"), program.display())).hint(format!(
+            "build it with `cargo xtask shim` or `cargo build --release --workspace`, or name it with `{flag}`"
+        ))
+    })
+}
