@@ -85,11 +85,11 @@ fn build(shim: Shim) -> Result<PathBuf, String> {
         return Err("functions run on Linux on x86-64 or AArch64; build there".to_owned());
     }
     let target = format!("{architecture}-unknown-linux-gnu");
-    let zig = shim == Shim::OnnxRuntime && cargo(&["zigbuild".to_owned(), "--version".to_owned()]).is_ok();
+    let zig = shim == Shim::OnnxRuntime && cargo(&["zigbuild".to_owned(), "--help".to_owned()]).is_ok();
     if shim == Shim::OnnxRuntime && !zig {
         say(&format!(
             "warning: cargo-zigbuild is not there, so the program is linked against this machine's C \
-             library ({}) and needs one as new; images carry it along. For {GLIBC} on: \
+             library ({}) and may need one as new; images carry it along. For {GLIBC} on: \
              pip install cargo-zigbuild",
             c_library()
         ));
