@@ -158,6 +158,9 @@ impl Route<'_> {
         options.limits = self.request.options.limits;
         options.namespace.clone_from(&self.settings.namespace);
         options.secrets.clone_from(&arguments.secrets);
+        if !arguments.continue_to.is_empty() {
+            options.environment.insert("TRANCHE_CONTINUE_TO".to_owned(), arguments.continue_to.join(","));
+        }
         if let Some(seconds) = arguments.exec_timeout {
             let exec = Duration::from_secs(seconds);
             options.timeouts =

@@ -89,6 +89,10 @@ pub struct OpenFaasArguments {
     #[arg(long, value_name = "COUNT")]
     #[serde(skip)]
     pub replicas: Option<u32>,
+    /// Base URL that slices may hand requests on to, for `invoke --hand-on`: the gateway's, the callback's (may be repeated)
+    #[arg(long = "continue-to", value_name = "URL")]
+    #[serde(skip)]
+    pub continue_to: Vec<String>,
     /// A secret of the gateway that the functions get (may be repeated)
     #[arg(long = "secret", value_name = "NAME")]
     #[serde(skip)]

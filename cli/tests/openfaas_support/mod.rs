@@ -1,0 +1,255 @@
+//! A registry, a gateway and the program, as one place.
+
+use crate::support::Place;
+use assert_cmd::Command;
+use serde_json::Value;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tranche_gateway_double::{BasicAuth, GatewayDouble, Options, Provider};
+use tranche_schema::{Document as _, Plan};
+
+const PASSWORD: &str = "open sesame";
+/// The deployment.
+const NAME: &str = "model";
+
+/// Killed when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A working folder, a registry and a gateway of this provider.
+pub struct Platform {
+    place: Place,
+    double: GatewayDouble,
+    gateway: String,
+    registry: String,
+    _storage: TempDir,
+    _registry: Running,
+}
+
+impl Platform {
+    pub fn start(provider: Provider) -> Self {
+        let (registry, storage, process) = start_registry();
+        let mut options = Options::new(provider);
+        options.auth = Some(BasicAuth { user: "admin".to_owned(), password: PASSWORD.to_owned() });
+        options.journald = true;
+        options.probe_period = Duration::from_millis(200);
+        options.grace_period = Duration::from_secs(5);
+        let double = GatewayDouble::start(options).unwrap();
+        let gateway = double.url();
+        Self { place: Place::new(), double, gateway, registry, _storage: storage, _registry: process }
+    }
+
+    pub fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.path(name)
+    }
+
+    /// The program with the gateway's password and the registry in its environment.
+    pub fn tranche(&self, arguments: &[&str]) -> Command {
+        let mut command = self.place.tranche(arguments);
+        command
+            .env("TRANCHE_OPENFAAS_PASSWORD", PASSWORD)
+            .env("TRANCHE_REGISTRY", format!("{}/test", self.registry))
+            .env_remove("OPENFAAS_PASSWORD")
+            .env_remove("TRANCHE_GATEWAY");
+        command
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.tranche(arguments).arg("--json").output().unwrap();
+        let (text, log) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr).into_owned());
+        assert!(output.status.success(), "{arguments:?} ended with {:?}: {text}{log}", output.status.code());
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// From a model to a verified bundle.
+    pub fn package(&self, model: &str, cuts: &[&str]) {
+        if !self.path("profile.json").exists() {
+            self.json(&["profile", model, "--repeats", "1"]);
+        }
+        let partition: Vec<&str> = ["partition", model].iter().chain(cuts).copied().collect();
+        self.json(&partition);
+        self.json(&["package", model]);
+        self.json(&["verify", model]);
+    }
+
+    pub fn deploy(&self, _model: &str, more: &[&str]) -> Value {
+        let deploy = ["deploy", "--target", "openfaas", "--gateway", &self.gateway, "--insecure-registry"];
+        let arguments: Vec<&str> = deploy.iter().chain(&["--name", NAME]).chain(more).copied().collect();
+        self.json(&arguments)
+    }
+
+    /// A deploy with another password: its exit code and error.
+    pub fn refused(&self, _model: &str, password: &str) -> (i32, Value) {
+        let arguments = ["deploy", "--target", "openfaas", "--gateway", &self.gateway, "--insecure-registry"];
+        let output = self
+            .tranche(&arguments)
+            .env("TRANCHE_OPENFAAS_PASSWORD", password)
+            .arg("--json")
+            .output()
+            .unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code().unwrap(), document["error"].clone())
+    }
+
+    /// The deployed slices answer with the bits of the whole model.
+    pub fn assert_answer(&self, model: &str) {
+        self.assert_answer_of(model, &[]);
+    }
+
+    pub fn assert_answer_of(&self, model: &str, more: &[&str]) {
+        let arguments: Vec<&str> =
+            ["invoke", NAME, "--random", "--output", "sliced.npz"].iter().chain(more).copied().collect();
+        self.json(&arguments);
+        self.json(&[
+            "run",
+            model,
+            "--strategy",
+            "unsplit",
+            "--repeats",
+            "1",
+            "--requests",
+            "1",
+            "--no-unsplit",
+            "--name",
+            "whole",
+            "--output",
+            "whole.npz",
+        ]);
+        let plan: Plan = Plan::read(&self.path("plan.json")).unwrap();
+        let tensors = |name: &str| {
+            let file = self.path(name).display().to_string();
+            tranche_cli::tensor_files::read_tensors(&file, &plan.outputs).unwrap()
+        };
+        let (sliced, whole) = (tensors("sliced.npz"), tensors("whole.npz"));
+        assert_eq!(sliced.len(), whole.len());
+        for ((name, sliced), (_, whole)) in sliced.iter().zip(&whole) {
+            let found = tranche_engine::compare(whole, sliced).unwrap();
+            assert!(found.max_relative <= 1e-5, "{name} differs by {}", found.max_relative);
+        }
+    }
+
+    /// The front door says what the model takes, and that it is ready.
+    pub fn assert_front_door(&self, _model: &str) {
+        let url = format!("{}/function/{NAME}-front-door/", self.gateway);
+        let description = get(&url);
+        assert_eq!(description["deployment"], NAME, "{description}");
+        assert!(!description["inputs"].as_array().unwrap().is_empty(), "{description}");
+    }
+
+    /// Names of the functions that the gateway runs.
+    pub fn functions(&self) -> Vec<String> {
+        let output = reqwest_get(&format!("{}/system/functions", self.gateway), Some(PASSWORD));
+        let functions: Value = serde_json::from_str(&output).unwrap();
+        let mut names: Vec<String> = functions
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|function| function["name"].as_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// How many calls changed something at the gateway.
+    pub fn changing_calls(&self) -> usize {
+        ["PUT", "POST", "DELETE"].iter().map(|method| self.double.count(method, "/system/")).sum()
+    }
+
+    pub fn calls(&self) -> usize {
+        self.double.calls().len()
+    }
+
+    pub fn forget_calls(&self) {
+        self.double.forget_calls();
+    }
+
+    /// A manual strategy with two slices of which the later one reads nothing of the earlier.
+    pub fn parallel_cuts(&self, model: &str) -> String {
+        self.json(&["profile", model, "--repeats", "1"]);
+        (4..=14)
+            .find_map(|parts| {
+                let plan = self.json(&["partition", model, "--strategy", &format!("uniform={parts}")]);
+                let slices = plan["slices"].as_array().unwrap();
+                let is_parallel = slices.windows(2).any(|pair| {
+                    let reads = |name: &Value| {
+                        pair[1]["inputs"].as_array().unwrap().iter().any(|input| input["name"] == *name)
+                    };
+                    !pair[0]["outputs"].as_array().unwrap().iter().any(|output| reads(&output["name"]))
+                });
+                let last = |slice: &Value| {
+                    slice["layers"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned()
+                };
+                is_parallel.then(|| {
+                    let cuts: Vec<String> = slices[..slices.len() - 1].iter().map(last).collect();
+                    format!("manual={}", cuts.join(","))
+                })
+            })
+            .expect("no plan with two slices side by side")
+    }
+}
+
+/// Debian's docker-registry on loopback: its address, its files, its process.
+fn start_registry() -> (String, TempDir, Running) {
+    for _ in 0..5 {
+        let folder = TempDir::with_prefix("registry-").unwrap();
+        let address: SocketAddr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let storage = folder.path().join("storage");
+        let config = folder.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
+            storage.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let child = std::process::Command::new("docker-registry")
+            .args(["serve".as_ref(), config.as_os_str()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is missing: apt-get install docker-registry");
+        let mut process = Running(child);
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(20) {
+            if TcpStream::connect(address).is_ok() {
+                return (address.to_string(), folder, process);
+            }
+            if process.0.try_wait().unwrap().is_some() {
+                // Somebody else took the port meanwhile.
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    panic!("docker-registry does not start");
+}
+
+fn get(url: &str) -> Value {
+    serde_json::from_str(&reqwest_get(url, None)).unwrap()
+}
+
+fn reqwest_get(url: &str, password: Option<&str>) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut request = reqwest::Client::new().get(url);
+        if let Some(password) = password {
+            request = request.basic_auth("admin", Some(password));
+        }
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{url}: {}", answer.status());
+        answer.text().await.unwrap()
+    })
+}
