@@ -189,7 +189,7 @@ impl Route<'_> {
             targets::gateway(self.settings, &self.arguments.gateway, Some(self.request.name.as_str()))?;
         let digests: BTreeMap<_, _> =
             index.images.iter().map(|image| (image.slice.clone(), image.digest.clone())).collect();
-        let mut describe = self.describe();
+        let describe = self.describe();
         let front_door = if arguments.front_door {
             let inside = match &arguments.gateway_inside {
                 Some(url) => url.clone(),
@@ -198,13 +198,13 @@ impl Route<'_> {
                     Provider::Kubernetes => GATEWAY_INSIDE_KUBERNETES.to_owned(),
                 },
             };
-            describe.environment.insert("TRANCHE_GATEWAY".to_owned(), inside);
+            let environment = BTreeMap::from([("TRANCHE_GATEWAY".to_owned(), inside)]);
             let given = arguments.front_door_program.as_deref();
             let program = find_program(given, &["tranche-front-door"], "--front-door-program")?;
             let reference: Reference =
                 format!("{}/{}-{FRONT_DOOR}", self.prefix()?, self.request.name).parse()?;
             let image = PushedFrontDoor { program, reference, options: self.push_options()? };
-            Some(FrontDoor { image: Arc::new(image), size: FRONT_DOOR_SIZE })
+            Some(FrontDoor { image: Arc::new(image), size: FRONT_DOOR_SIZE, environment })
         } else {
             None
         };

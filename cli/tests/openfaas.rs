@@ -20,7 +20,8 @@ fn answers_as_the_whole(platform: &Platform, model: &str, cuts: &[&str]) {
     platform.assert_front_door(model);
 
     let changes = platform.changing_calls();
-    let pending = platform.deploy(model, &["--dry-run"]);
+    let pending =
+        platform.deploy(model, &["--front-door", "--gateway-inside", platform.gateway(), "--dry-run"]);
     assert_eq!(pending["changes"], Value::Array(vec![]), "{pending}");
     platform.deploy(model, &["--front-door", "--gateway-inside", platform.gateway()]);
     assert_eq!(platform.changing_calls(), changes, "a second deploy changes nothing");

@@ -10,6 +10,7 @@ mod support;
 
 use gateway::{Behaviour, Fault, PASSWORD};
 use openfaas::{BOTH, Cluster, FIRST, NAME, SECOND, deployed, notices, position};
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -335,7 +336,7 @@ fn a_front_door_serves_the_new_slices_before_the_old_go() {
     let size = FunctionSize { memory_bytes: ByteCount::mebibytes(64), cpu_milli: MilliCpu(250) };
     let deploy = |slices: &[(&str, &str)]| {
         let mut settings = cluster.settings(slices);
-        settings.front_door = Some(FrontDoor { image: maker.clone(), size });
+        settings.front_door = Some(FrontDoor { image: maker.clone(), size, environment: BTreeMap::new() });
         let result = cluster.target(settings).deploy(&cluster.request(&["slice-0", "slice-1"]), &mut |_| {});
         result.map(|deployment| deployment.openfaas.unwrap().front_door.unwrap())
     };

@@ -3,8 +3,9 @@
 //! For a slice of layers `i..j` of a linear order:
 //!
 //! - **memory** = round up to `memory_step` of
-//!   `(base_memory + weights × weights_factor + peak + buffers) × headroom`, at
-//!   least `minimum_memory`. `weights` counts each initialiser once. `peak` is
+//!   `(base_memory + weights × weights_factor + largest × loading_factor + peak
+//!   + buffers) × headroom`, at least `minimum_memory`. `weights` counts each
+//!   initialiser once, `largest` is the largest of them. `peak` is
 //!   the highest sum, over the slice's layers, of the layer's own live bytes
 //!   and of tensors made earlier *in the slice* that something still needs.
 //!   `buffers` are the slice's input and output tensors, which the function
@@ -71,6 +72,9 @@ pub struct CostModel {
     pub base_memory: ByteCount,
     /// Engine memory per byte of weights, at least 1.
     pub weights_factor: f64,
+    /// Engine memory per byte of the largest initialiser while it is loaded, beside
+    /// what it holds afterwards: tract reads each into memory and then converts it.
+    pub loading_factor: f64,
     /// Memory limit per byte of expected peak, at least 1.
     pub headroom: f64,
     /// Memory limits are multiples of this.
@@ -95,16 +99,22 @@ impl CostModel {
     /// The cost model of functions on the profiled machine.
     ///
     /// `weights_factor` explains what the whole model's process held beyond base
-    /// memory and activations, up to 3; the rest is base memory. Hand-off rates
+    /// memory, activations and the largest initialiser's copy, up to 3; the rest is base memory. Hand-off rates
     /// are those of loopback HTTP with copies at about 2 GiB/s a side, Zstandard
     /// level 1, and memory mapping; correct them by measurement where known.
     #[must_use]
     pub fn of(problem: &Problem) -> Self {
         let whole = &problem.whole;
         let base = whole.base_memory_bytes.0;
-        let held =
-            whole.peak_memory_bytes.0.saturating_sub(base).saturating_sub(whole.peak_activation_bytes.0)
-                as f64;
+        let loading_factor = if problem.engine == "tract" { 1.0 } else { 0.0 };
+        let largest = problem.weights.iter().map(|weight| weight.0).max().unwrap_or(0);
+        let loading = (largest as f64 * loading_factor) as u64;
+        let held = whole
+            .peak_memory_bytes
+            .0
+            .saturating_sub(base)
+            .saturating_sub(whole.peak_activation_bytes.0)
+            .saturating_sub(loading) as f64;
         let weights = whole.weights_bytes.0 as f64;
         let weights_factor =
             if weights > 0.0 { (held / weights).clamp(1.0, LARGEST_WEIGHTS_FACTOR) } else { 1.0 };
@@ -112,6 +122,7 @@ impl CostModel {
         Self {
             base_memory: ByteCount(base.saturating_add(unexplained)),
             weights_factor,
+            loading_factor,
             headroom: 1.1,
             memory_step: ByteCount::mebibytes(16),
             minimum_memory: ByteCount::mebibytes(16),

@@ -135,6 +135,7 @@ impl<'a> Costs<'a> {
             receive: 0.0,
             send: 0.0,
             weights: 0,
+            largest: 0,
             inputs: 0,
             outputs: 0,
             alive: 0,
@@ -167,17 +168,18 @@ impl<'a> Costs<'a> {
     }
 
     fn layer_bound(&self, layer: usize) -> GibSeconds {
-        let weights: u64 =
-            self.problem.layers[layer].weights.iter().map(|&weight| self.problem.weights[weight].0).sum();
-        let memory = self.expected_memory(weights, self.own_live[layer], 0);
+        let bytes =
+            || self.problem.layers[layer].weights.iter().map(|&weight| self.problem.weights[weight].0);
+        let (weights, largest) = (bytes().sum(), bytes().max().unwrap_or(0));
+        let memory = self.expected_memory(weights, largest, self.own_live[layer], 0);
         GibSeconds::of(self.model.memory_limit(memory), self.layer_run(layer))
     }
 
-    fn expected_memory(&self, weights: u64, peak: u64, buffers: u64) -> ByteCount {
+    fn expected_memory(&self, weights: u64, largest: u64, peak: u64, buffers: u64) -> ByteCount {
         let weights = (weights as f64 * self.model.weights_factor).ceil() as u64;
-        ByteCount(
-            self.model.base_memory.0.saturating_add(weights).saturating_add(peak).saturating_add(buffers),
-        )
+        let loading = (largest as f64 * self.model.loading_factor).ceil() as u64;
+        let parts = [self.model.base_memory.0, weights, loading, peak, buffers];
+        ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }
 
     /// Live bytes of each layer within the whole, less model inputs and tensors
@@ -256,6 +258,8 @@ pub struct Row<'a> {
     receive: f64,
     send: f64,
     weights: u64,
+    /// Bytes of its largest initialiser.
+    largest: u64,
     inputs: u64,
     outputs: usize,
     /// Bytes of its outputs so far: made here, needed by a later layer or the caller.
@@ -275,6 +279,7 @@ impl Iterator for Row<'_> {
         for &weight in &layer.weights {
             if !std::mem::replace(&mut self.weight_seen[weight], true) {
                 self.weights += costs.problem.weights[weight].0;
+                self.largest = self.largest.max(costs.problem.weights[weight].0);
             }
         }
         let mut read_inside = 0;
@@ -313,7 +318,7 @@ impl Iterator for Row<'_> {
 impl Row<'_> {
     fn price(&self) -> Segment {
         let costs = self.costs;
-        let estimate = costs.expected_memory(self.weights, self.peak, self.inputs + self.alive);
+        let estimate = costs.expected_memory(self.weights, self.largest, self.peak, self.inputs + self.alive);
         let measured = costs.measured.get(&(self.first, self.next));
         let (run, peak) = measured.map_or((Millis(self.run), estimate), |whole| {
             // The measuring process made its outputs, and did not code them.

@@ -129,11 +129,11 @@ fn refusals_name_what_to_change() {
         ("manual=layer_9", none),
         ("manual=layer_4", none),
         ("optimal", Constraints { max_memory_bytes: mib(256), ..none }),
-        ("optimal", Constraints { max_memory_bytes: mib(512), max_slices: Some(1), ..none }),
+        ("optimal", Constraints { max_memory_bytes: mib(1000), max_slices: Some(1), ..none }),
         ("optimal", Constraints { min_slices: Some(6), ..none }),
         ("optimal", Constraints { min_slices: Some(3), max_slices: Some(2), ..none }),
         ("optimal", Constraints { latency_ms: Some(Millis(100.0)), ..none }),
-        ("unsplit", Constraints { max_memory_bytes: mib(512), ..none }),
+        ("unsplit", Constraints { max_memory_bytes: mib(1000), ..none }),
         ("uniform=3", Constraints { max_slices: Some(2), ..none }),
     ];
     let text: Vec<String> = cases

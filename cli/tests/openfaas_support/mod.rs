@@ -177,28 +177,30 @@ impl Platform {
         self.double.forget_calls();
     }
 
-    /// A manual strategy with two slices of which the later one reads nothing of the earlier.
+    /// A manual strategy with two slices of one layer each, of which the later one reads
+    /// nothing of the earlier.
     pub fn parallel_cuts(&self, model: &str) -> String {
-        self.json(&["profile", model, "--repeats", "1"]);
-        (4..=14)
-            .find_map(|parts| {
-                let plan = self.json(&["partition", model, "--strategy", &format!("uniform={parts}")]);
-                let slices = plan["slices"].as_array().unwrap();
-                let is_parallel = slices.windows(2).any(|pair| {
-                    let reads = |name: &Value| {
-                        pair[1]["inputs"].as_array().unwrap().iter().any(|input| input["name"] == *name)
-                    };
-                    !pair[0]["outputs"].as_array().unwrap().iter().any(|output| reads(&output["name"]))
-                });
-                let last = |slice: &Value| {
-                    slice["layers"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned()
+        let profile = self.json(&["profile", model, "--repeats", "1"]);
+        let layers: Vec<&str> = profile["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["name"].as_str().unwrap())
+            .collect();
+        layers
+            .windows(3)
+            .map(|cuts| format!("manual={}", cuts.join(",")))
+            .find(|strategy| {
+                let output = self.tranche(&["partition", model, "--strategy", strategy, "--json"]).output();
+                let plan: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+                let names = |of: &str, slice: usize| -> Vec<String> {
+                    let tensors = plan["slices"][slice][of].as_array();
+                    tensors.into_iter().flatten().map(|tensor| tensor["name"].to_string()).collect()
                 };
-                is_parallel.then(|| {
-                    let cuts: Vec<String> = slices[..slices.len() - 1].iter().map(last).collect();
-                    format!("manual={}", cuts.join(","))
-                })
+                let (made, read) = (names("outputs", 1), names("inputs", 2));
+                !made.is_empty() && !read.is_empty() && made.iter().all(|name| !read.contains(name))
             })
-            .expect("no plan with two slices side by side")
+            .expect("no two layers side by side")
     }
 }
 

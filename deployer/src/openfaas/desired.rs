@@ -56,7 +56,9 @@ impl<'a> Desired<'a> {
     /// The front door that runs `image`, if one is wanted.
     pub fn front_door(&self, image: &str) -> Option<FunctionDeployment> {
         let front_door = self.settings.front_door.as_ref()?;
-        Some(describe_front_door(image, front_door.size, &self.options))
+        let mut options = self.options.clone();
+        options.environment.extend(front_door.environment.clone());
+        Some(describe_front_door(image, front_door.size, &options))
     }
 
     /// Findings of the functions beside `others` that go on running; errors end it.

@@ -41,6 +41,8 @@ pub struct FrontDoor {
     pub image: Arc<dyn FrontDoorImage>,
     /// What it is given.
     pub size: FunctionSize,
+    /// Its environment beside that of all functions.
+    pub environment: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for FrontDoor {

@@ -169,6 +169,7 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
     };
     let weights: BTreeSet<usize> =
         problem.layers[range.clone()].iter().flat_map(|layer| layer.weights.iter().copied()).collect();
+    let largest = weights.iter().map(|&weight| problem.weights[weight].0).max().unwrap_or(0);
     let weights: u64 = weights.into_iter().map(|weight| problem.weights[weight].0).sum();
     let (mut receive, mut send, mut buffers, mut outputs, mut output_bytes) = (0.0, 0.0, 0, 0, 0);
     for tensor in &problem.tensors {
@@ -203,7 +204,7 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
     };
     let peak = range.clone().map(live).max().unwrap_or(0);
     let mut expected = model.base_memory.0 as f64 + (weights as f64 * model.weights_factor).ceil();
-    expected += (peak + buffers) as f64;
+    expected += (largest as f64 * model.loading_factor).ceil() + (peak + buffers) as f64;
     let sum: f64 = problem.layers.iter().map(|layer| layer.time.0).sum();
     let own: f64 = problem.layers[range.clone()].iter().map(|layer| layer.time.0).sum();
     let mut run = own * problem.whole.run.median_ms.0 / sum;
