@@ -119,7 +119,7 @@ async fn passing_failures_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_failure_that_stays_is_told_with_the_registrys_words() {
+async fn a_failure_that_stays_is_told_in_the_words_of_the_registry() {
     let double = Double::start().await;
     let body = "<html><h1>Bad\u{1b}[31m Gateway</h1>\r\n</html>";
     double.fail(99, Method::POST, "", Fault::Answer { status: 502, headers: Vec::new(), body });
