@@ -44,5 +44,5 @@ pub(crate) fn model(model: &Model) -> Value {
 
 /// Every model served, by name.
 pub(crate) fn models(door: &Door) -> Value {
-    json!({ "deployments": door.models.iter().map(|served| model(served)).collect::<Vec<_>>() })
+    json!({ "deployments": door.models().iter().map(|served| model(served)).collect::<Vec<_>>() })
 }

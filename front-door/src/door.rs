@@ -1,7 +1,7 @@
 //! What requests share: the deployments, their drivers, and the bounds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -30,7 +30,7 @@ impl Model {
 
 /// A front door's state.
 pub(crate) struct Door {
-    pub(crate) models: Vec<Arc<Model>>,
+    models: RwLock<Vec<Arc<Model>>>,
     pub(crate) options: FrontDoorOptions,
     pub(crate) phase: watch::Sender<Phase>,
     /// One a request from its head to its answer: what bounds memory.
@@ -51,13 +51,10 @@ impl Door {
             if models.iter().any(|model| model.deployment().name == deployment.name) {
                 return Err(FrontDoorError::SameName { name: deployment.name });
             }
-            check_types(&deployment)?;
-            let deadline = options.server.bounded(options.request_deadline);
-            let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
-            models.push(Arc::new(Model { driver, ready: AtomicBool::new(false) }));
+            models.push(Arc::new(connect(deployment, options)?));
         }
         Ok(Self {
-            models,
+            models: RwLock::new(models),
             in_flight: Arc::new(Semaphore::new(options.server.max_in_flight)),
             options: options.clone(),
             phase: watch::channel(Phase::Serving).0,
@@ -65,12 +62,30 @@ impl Door {
         })
     }
 
+    /// What is served now. A request keeps the one it began with.
+    pub(crate) fn models(&self) -> Vec<Arc<Model>> {
+        // A list of shared models is whole whoever panicked.
+        self.models.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves a deployment from now on in the place of the one of its name.
+    pub(crate) fn replace(&self, deployment: Deployment) -> Result<(), FrontDoorError> {
+        let model = connect(deployment, &self.options)?;
+        // Whoever wrote the deployment has waited for its functions.
+        model.ready.store(true, Ordering::Relaxed);
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        let known = models.iter_mut().find(|known| known.deployment().name == model.deployment().name);
+        if let Some(known) = known {
+            *known = Arc::new(model);
+        }
+        Ok(())
+    }
+
     /// Asks the functions of every deployment in the background until they are ready, which also
     /// starts those that the platform had stopped.
     pub(crate) fn warm_up(&self) -> AbortHandle {
         let mut asking = JoinSet::new();
-        for model in &self.models {
-            let model = Arc::clone(model);
+        for model in self.models() {
             asking.spawn(async move {
                 while let Err(failure) = warm_up_once(&model).await {
                     debug!("not ready yet: {failure}");
@@ -84,12 +99,19 @@ impl Door {
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        self.models.iter().all(|model| model.ready.load(Ordering::Relaxed))
+        self.models().iter().all(|model| model.ready.load(Ordering::Relaxed))
     }
 
     pub(crate) fn count_in_flight(&self) -> usize {
         self.options.server.max_in_flight.saturating_sub(self.in_flight.available_permits())
     }
+}
+
+fn connect(deployment: Deployment, options: &FrontDoorOptions) -> Result<Model, FrontDoorError> {
+    check_types(&deployment)?;
+    let deadline = options.server.bounded(options.request_deadline);
+    let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
+    Ok(Model { driver, ready: AtomicBool::new(false) })
 }
 
 async fn warm_up_once(model: &Model) -> Result<(), String> {

@@ -10,6 +10,7 @@ mod door;
 mod error;
 mod line;
 mod options;
+mod reload;
 mod request;
 mod routes;
 
@@ -44,7 +45,8 @@ pub fn run(options: FrontDoorOptions) -> u8 {
 }
 
 /// Serves deployments until `stop` ends, then drains. `listening` is called once with the address
-/// in use. [`FrontDoorOptions::deployments`] is not looked at.
+/// in use. Files at [`FrontDoorOptions::deployments`] that change later are read again: an update
+/// of a deployment gives its functions other addresses, and what served before goes.
 ///
 /// # Errors
 /// When there is no deployment, two have one name, one cannot be walked, options are wrong, or the
@@ -59,14 +61,16 @@ pub async fn serve(
     let door = Arc::new(Door::new(deployments, options)?);
     let listener = Listener::bind(&options.server.listen).await?;
     let address = listener.address();
-    info!(%address, deployments = door.models.len(), "listening");
+    info!(%address, deployments = door.models().len(), "listening");
     listening(address);
     let warming = door.warm_up();
+    let following = reload::follow(Arc::clone(&door), &options.deployments);
     let service = {
         let door = Arc::clone(&door);
         move |request| routes::answer(Arc::clone(&door), request)
     };
     accept(listener, &options.server, &door.phase, service, stop).await;
     warming.abort();
+    following.abort();
     Ok(())
 }

@@ -44,11 +44,12 @@ impl Route {
             READY_PATH => return Some(Self::Ready),
             _ => {}
         }
-        let only = match door.models.as_slice() {
+        let models = door.models();
+        let only = match models.as_slice() {
             [model] => Some(model),
             _ => None,
         };
-        let named = |name: &str| door.models.iter().find(|model| model.deployment().name == name);
+        let named = |name: &str| models.iter().find(|model| model.deployment().name == name);
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         match (path, path.strip_suffix("/invoke")) {
@@ -79,7 +80,8 @@ pub(crate) async fn answer(door: Arc<Door>, request: Request<Incoming>) -> Answe
 async fn route(door: &Door, request: Request<Incoming>, call_id: Option<&HeaderValue>) -> Answer {
     let path = request.uri().path();
     let Some(route) = Route::of(door, path) else {
-        let names: Vec<&str> = door.models.iter().map(|model| model.deployment().name.as_str()).collect();
+        let models = door.models();
+        let names: Vec<&str> = models.iter().map(|model| model.deployment().name.as_str()).collect();
         let hint = format!("POST to /, or to /NAME of: {}", names.join(", "));
         let refusal = Refusal::not_found(path, &hint);
         return refuse(request, door.options.server.max_body_bytes, refusal).await.into_response();

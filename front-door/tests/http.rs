@@ -290,3 +290,31 @@ async fn callers_that_leave_free_their_place() {
     }
     assert!(free);
 }
+
+#[tokio::test]
+async fn a_deployment_that_is_replaced_is_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("deployment.json");
+    let (old, functions_before) = functions("toy", vec![]).await;
+    old.write(&file).unwrap();
+    let door = Door::start(vec![old], |options| options.deployments = vec![file.clone()]).await;
+    assert_eq!(values(&door.post("/", X).await.1), Y);
+
+    std::fs::write(&file, "{").unwrap();
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(values(&door.post("/", X).await.1), Y, "what cannot be read changes nothing");
+
+    let (new, functions_after) = functions("toy", vec![]).await;
+    new.write(&file).unwrap();
+    for _ in 0..100 {
+        assert_eq!(values(&door.post("/", X).await.1), Y);
+        if !functions_after[0].requests.lock().unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!functions_after[0].requests.lock().unwrap().is_empty());
+    drop(functions_before);
+    assert_eq!(values(&door.post("/", X).await.1), Y);
+    door.finish().await;
+}

@@ -3,10 +3,9 @@
 //! For a slice of layers `i..j` of a linear order:
 //!
 //! - **memory** = round up to `memory_step` of
-//!   `(base_memory + weights × weights_factor + largest × loading_factor + peak
-//!   + buffers) × headroom`, at least `minimum_memory`. `weights` counts each
-//!   initialiser once, `largest` is the largest of them. `peak` is
-//!   the highest sum, over the slice's layers, of the layer's own live bytes
+//!   `(base_memory + weights × weights_factor + largest × loading_factor + peak +
+//!   buffers) × headroom`, at least `minimum_memory`. `weights` counts each
+//!   initialiser once, `largest` is the largest of them. `peak` is the highest sum, over the slice's layers, of the layer's own live bytes
 //!   and of tensors made earlier *in the slice* that something still needs.
 //!   `buffers` are the slice's input and output tensors, which the function
 //!   holds as frames from the first byte received to the last sent.

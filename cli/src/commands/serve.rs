@@ -26,6 +26,11 @@ pub fn run(context: &Context, arguments: &ServeArguments) -> Result<(), Failure>
         .parse()
         .map_err(|reason| Failure::usage(format!("`--listen {}`: {reason}", arguments.listen)))?;
     let mut options = FrontDoorOptions::new(listen);
+    options.deployments = arguments
+        .names
+        .iter()
+        .map(|name| targets::deployment_path(&settings, &arguments.place, name))
+        .collect::<Result<_, _>>()?;
     options.request_deadline = Duration::from_secs(arguments.deadline);
     options.server.max_in_flight = arguments.max_in_flight;
     options.server.max_body_bytes = arguments.max_body << 20;
