@@ -15,7 +15,7 @@ pub struct Failure {
     /// What the process exits with.
     pub exit_code: u8,
     /// What the verb found nevertheless, for its JSON twin.
-    pub details: Option<serde_json::Value>,
+    pub details: Option<Box<serde_json::Value>>,
 }
 
 /// The JSON twin of a failure.
@@ -55,7 +55,7 @@ impl Failure {
     /// The same failure with what the verb found nevertheless.
     #[must_use]
     pub fn details(mut self, details: &impl Serialize) -> Self {
-        self.details = serde_json::to_value(details).ok();
+        self.details = serde_json::to_value(details).ok().map(Box::new);
         self
     }
 
@@ -67,7 +67,7 @@ impl Failure {
             message: &self.message,
             hint: self.hint.as_deref(),
             exit_code: self.exit_code,
-            details: self.details.as_ref(),
+            details: self.details.as_deref(),
         };
         serde_json::json!({ "error": twin }).to_string()
     }

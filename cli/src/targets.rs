@@ -63,14 +63,17 @@ pub fn target_of(
     }
 }
 
+/// A deployment's name and the target that it is on.
+pub type Placed = (String, Box<dyn Target>);
+
 /// Every deployment that this machine knows of, with its target: of the one
 /// target asked for, or of both.
 ///
 /// # Errors
 /// When the state cannot be read.
-pub fn all(settings: &Settings, place: &PlaceArguments) -> Result<Vec<(String, Box<dyn Target>)>, Failure> {
+pub fn all(settings: &Settings, place: &PlaceArguments) -> Result<Vec<Placed>, Failure> {
     let asked = place.target.as_deref();
-    let mut found: Vec<(String, Box<dyn Target>)> = Vec::new();
+    let mut found: Vec<Placed> = Vec::new();
     if asked != Some("openfaas") {
         for name in local_target(settings)?.list()? {
             found.push((name, Box::new(local_target(settings)?)));

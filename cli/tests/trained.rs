@@ -55,13 +55,10 @@ fn assert_meanings(hidden: &Tensor) {
     let vectors = mean_pool(&hidden.view(), &encodings()).unwrap();
     let cosine = |a: usize, b: usize| cosine(&vectors[a], &vectors[b]);
     for (a, b, documented) in DOCUMENTED {
-        println!("{} | {} | {:.4}", SENTENCES[a], SENTENCES[b], cosine(a, b));
         assert!((cosine(a, b) - documented).abs() < 1e-4, "{a} and {b}: {}", cosine(a, b));
     }
-    println!("{} | {} | {:.4}", SENTENCES[3], SENTENCES[4], cosine(3, 4));
     assert!(cosine(3, 4) >= 0.5, "{}", cosine(3, 4));
     for (a, b) in (0..3).flat_map(|a| [(a, 3), (a, 4)]) {
-        println!("{} | {} | {:.4}", SENTENCES[a], SENTENCES[b], cosine(a, b));
         assert!(cosine(a, b) <= 0.2, "{a} and {b}: {}", cosine(a, b));
     }
 }
@@ -120,7 +117,6 @@ fn run(place: &Place, model: &str, inputs: &[(String, Tensor)]) -> Tensor {
 fn assert_agreement(outputs: &Value) {
     for output in outputs.as_array().unwrap() {
         let difference = output["max_relative_difference"].as_f64().unwrap();
-        println!("{}: {difference:e}", output["name"]);
         assert!(difference <= 1e-5, "{output}");
     }
 }

@@ -165,11 +165,12 @@ async fn route(
                 Ok(Admitted::GoesOn) => {
                     json_response(StatusCode::ACCEPTED, &serde_json::json!({ "state": "accepted" }))
                 }
-                Ok(Admitted::Done(Outcome { result: Ok(output), metrics })) => {
-                    frame_response(output.chunks, metrics.as_ref())
-                }
-                Ok(Admitted::Done(Outcome { result: Err(refusal), metrics })) => {
-                    with_metrics(refusal.into_response(), metrics.as_ref())
+                Ok(Admitted::Done(outcome)) => {
+                    let Outcome { result, metrics } = *outcome;
+                    match result {
+                        Ok(output) => frame_response(output.chunks, metrics.as_ref()),
+                        Err(refusal) => with_metrics(refusal.into_response(), metrics.as_ref()),
+                    }
                 }
                 Err(refusal) => {
                     debug!(code = refusal.code, "{}", refusal.message);
@@ -206,7 +207,7 @@ fn readiness(function: &Function) -> StatusCode {
 /// A request that was not refused.
 enum Admitted {
     /// It is answered with this.
-    Done(Outcome),
+    Done(Box<Outcome>),
     /// It goes on by itself; its caller is told so.
     GoesOn,
 }
@@ -267,7 +268,7 @@ async fn admit(
         return Err(gone(function));
     }
     let Some((continuation, permit)) = continuation else {
-        return wait(function, outcome, deadline).await.map(Admitted::Done);
+        return wait(function, outcome, deadline).await.map(Box::new).map(Admitted::Done);
     };
     let function = Arc::clone(function);
     tokio::spawn(async move {
