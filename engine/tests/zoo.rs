@@ -86,7 +86,6 @@ fn answers_as_the_reference(engine: &dyn Engine, model: &str) {
     let far = |left: f32, right: f32| (left - right).abs() / expected.half_range;
     let places = expected.values.iter().map(|&(place, value)| far(values[place], value));
     let worst = places.fold(far((most - least) / 2.0, expected.half_range), f32::max);
-    println!("{model} on {}: {worst:.1e}", engine.name());
     assert!(worst <= 1e-4, "{model} on {}: {worst:e} of the output's scale", engine.name());
 }
 

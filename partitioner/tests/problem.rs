@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-#[allow(dead_code)]
 #[path = "../../packager/tests/common/mod.rs"]
 mod small;
 
