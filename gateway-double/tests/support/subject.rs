@@ -6,6 +6,7 @@ use super::{DEADLINE, call, expect_continue, wait_until};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// An image and what to expect of it.
 pub struct Subject {
@@ -20,6 +21,8 @@ pub struct Subject {
     /// Path and body of a request that is answered 200.
     pub path: &'static str,
     pub body: Vec<u8>,
+    /// Whether this body is the right answer to that request.
+    pub is_answer: fn(&[u8]) -> bool,
     /// Memory limit in which it works, bytes.
     pub memory: u64,
     /// Environment that bounds it to one request in flight.
@@ -43,6 +46,8 @@ pub struct Place {
     image: String,
     address: SocketAddr,
     containerd: Containerd,
+    /// How long containerd took to pull and unpack it.
+    pull: Duration,
     _registry: Registry,
 }
 
@@ -51,9 +56,11 @@ impl Place {
         let registry = Registry::start();
         let image = registry.push(&subject.layout, &subject.name, "tests/subject:1");
         let containerd = Containerd::start();
+        let start = Instant::now();
         containerd.pull(&image);
+        let pull = start.elapsed();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        Self { subject, image, address, containerd, _registry: registry }
+        Self { subject, image, address, containerd, pull, _registry: registry }
     }
 
     fn run(&self, memory: u64, more: &[&str]) -> Task<'_> {
@@ -107,12 +114,21 @@ fn chunk(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(b"\r\n").unwrap();
 }
 
+/// Also tells, to whom reads the test's output, how long a cold start took.
+#[expect(clippy::print_stderr, reason = "measured, not asserted")]
 pub fn is_healthy_and_answers(subject: Subject) {
     let place = Place::new(subject);
-    let task = place.ready(&[]);
-    assert_eq!(place.get(place.subject.health), 200);
+    let start = Instant::now();
+    let task = place.run(place.subject.memory, &[]);
+    wait_until(|| place.get(place.subject.health) == 200);
+    let healthy = start.elapsed();
+    wait_until(|| place.get(place.subject.ready) == 200);
+    let ready = start.elapsed();
+    eprintln!("pulled in {:?}; healthy {healthy:?} and ready {ready:?} after ctr was called", place.pull);
     let url = format!("http://{}{}", place.address, place.subject.path);
-    assert_eq!(call("POST", &url, &[], place.subject.body.clone()).status, 200, "{}", task.log());
+    let answer = call("POST", &url, &[], place.subject.body.clone());
+    assert_eq!(answer.status, 200, "{}: {}", answer.text(), task.log());
+    assert!((place.subject.is_answer)(&answer.body), "{} bytes: {}", answer.body.len(), task.log());
     assert_eq!(task.oom_kills(), 0);
 }
 
@@ -135,7 +151,7 @@ pub fn ends_what_is_in_flight_at_sigterm_and_exits_0(subject: Subject) {
     let task = place.ready(&[]);
     let held = place.hold();
     // Until it is counted as in flight.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     task.signal("SIGTERM");
     wait_until(|| TcpStream::connect(place.address).is_err());
     assert_eq!(held.finish(), "HTTP/1.1 200");
