@@ -1,7 +1,8 @@
 //! Real images in real containers: Debian's docker-registry, skopeo, containerd and runc.
 //!
 //! Needs root and the static shim that `cargo xtask shim` makes. A program that is missing is a
-//! failure that names its package.
+//! failure that names its package. Each test wants a process of its own, as nextest gives it:
+//! ports and control groups go by the process's id.
 
 #![allow(
     clippy::unwrap_used,
