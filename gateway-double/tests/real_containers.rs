@@ -1,6 +1,8 @@
 //! Real images in real containers: Debian's docker-registry, skopeo, containerd and runc.
 //!
-//! Needs root. A program that is missing is a failure that names its package.
+//! Needs root and the static shim that `cargo xtask shim` makes. A program that is missing is a
+//! failure that names its package. Each test wants a process of its own, as nextest gives it:
+//! ports and control groups go by the process's id.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +15,7 @@ mod support;
 
 use std::path::Path;
 use support::image::function_layout;
+use support::shim::shim;
 use support::subject::{self, OutOfMemory, Subject};
 use tempfile::TempDir;
 
@@ -62,6 +65,7 @@ macro_rules! checks {
 }
 
 checks!(small_program, small_program);
+checks!(static_shim, shim);
 
 /// The tests' own function, as an image made by hand.
 fn small_program(folder: &Path) -> Subject {
@@ -73,6 +77,7 @@ fn small_program(folder: &Path) -> Subject {
         ready: "/_/health",
         path: "/echo",
         body: vec![b'x'; 2 << 20],
+        is_answer: |body| body.len() == 2 << 20 && body.iter().all(|&byte| byte == b'x'),
         memory: 64 << 20,
         one_in_flight: "MAX_IN_FLIGHT=1",
         out_of_memory: OutOfMemory::Request("/oom", 32 << 20),

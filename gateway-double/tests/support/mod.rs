@@ -4,6 +4,7 @@
 pub mod containerd;
 pub mod image;
 pub mod registry;
+pub mod shim;
 pub mod subject;
 
 use reqwest::header::HeaderMap;

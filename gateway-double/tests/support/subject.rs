@@ -6,6 +6,7 @@ use super::{DEADLINE, call, expect_continue, wait_until};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// An image and what to expect of it.
 pub struct Subject {
@@ -20,6 +21,8 @@ pub struct Subject {
     /// Path and body of a request that is answered 200.
     pub path: &'static str,
     pub body: Vec<u8>,
+    /// Whether this body is the right answer to that request.
+    pub is_answer: fn(&[u8]) -> bool,
     /// Memory limit in which it works, bytes.
     pub memory: u64,
     /// Environment that bounds it to one request in flight.
@@ -43,6 +46,8 @@ pub struct Place {
     image: String,
     address: SocketAddr,
     containerd: Containerd,
+    /// How long containerd took to pull and unpack it.
+    pull: Duration,
     _registry: Registry,
 }
 
@@ -51,9 +56,11 @@ impl Place {
         let registry = Registry::start();
         let image = registry.push(&subject.layout, &subject.name, "tests/subject:1");
         let containerd = Containerd::start();
+        let start = Instant::now();
         containerd.pull(&image);
+        let pull = start.elapsed();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        Self { subject, image, address, containerd, _registry: registry }
+        Self { subject, image, address, containerd, pull, _registry: registry }
     }
 
     fn run(&self, memory: u64, more: &[&str]) -> Task<'_> {
@@ -73,15 +80,25 @@ impl Place {
         task
     }
 
-    /// A request in flight: its body is begun and not ended.
+    /// A request that is counted as in flight: it was told to go on, and its body is not ended.
     fn hold(&self) -> Held {
+        const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let mut held = self.begin("Expect: 100-continue\r\n");
+        let mut told = [0; CONTINUE.len()];
+        held.stream.read_exact(&mut told).unwrap();
+        assert_eq!(told.escape_ascii().to_string(), CONTINUE.escape_ascii().to_string());
+        held.send_half();
+        held
+    }
+
+    /// The head of a request with a body of unknown length.
+    fn begin(&self, more: &str) -> Held {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let path = self.subject.path;
-        let (first, rest) = self.subject.body.split_at(self.subject.body.len() / 2);
-        write!(stream, "POST {path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
-        chunk(&mut stream, first);
-        Held { stream, rest: rest.to_vec() }
+        write!(stream, "POST {path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n{more}\r\n")
+            .unwrap();
+        Held { stream, rest: self.subject.body.clone() }
     }
 }
 
@@ -91,6 +108,12 @@ struct Held {
 }
 
 impl Held {
+    fn send_half(&mut self) {
+        let rest = self.rest.split_off(self.rest.len() / 2);
+        chunk(&mut self.stream, &self.rest);
+        self.rest = rest;
+    }
+
     /// Ends the body; the answer's status line.
     fn finish(mut self) -> String {
         chunk(&mut self.stream, &self.rest);
@@ -107,19 +130,30 @@ fn chunk(stream: &mut TcpStream, bytes: &[u8]) {
     stream.write_all(b"\r\n").unwrap();
 }
 
+/// Also tells, to whom reads the test's output, how long a cold start took.
+#[expect(clippy::print_stderr, reason = "measured, not asserted")]
 pub fn is_healthy_and_answers(subject: Subject) {
     let place = Place::new(subject);
-    let task = place.ready(&[]);
-    assert_eq!(place.get(place.subject.health), 200);
+    let start = Instant::now();
+    let task = place.run(place.subject.memory, &[]);
+    wait_until(|| place.get(place.subject.health) == 200);
+    let healthy = start.elapsed();
+    wait_until(|| place.get(place.subject.ready) == 200);
+    let ready = start.elapsed();
+    eprintln!("pulled in {:?}; healthy {healthy:?} and ready {ready:?} after ctr was called", place.pull);
     let url = format!("http://{}{}", place.address, place.subject.path);
-    assert_eq!(call("POST", &url, &[], place.subject.body.clone()).status, 200, "{}", task.log());
+    let answer = call("POST", &url, &[], place.subject.body.clone());
+    assert_eq!(answer.status, 200, "{}: {}", answer.text(), task.log());
+    assert!((place.subject.is_answer)(&answer.body), "{} bytes: {}", answer.body.len(), task.log());
     assert_eq!(task.oom_kills(), 0);
 }
 
 pub fn takes_chunked_bodies_without_their_length(subject: Subject) {
     let place = Place::new(subject);
     let _task = place.ready(&[]);
-    assert_eq!(place.hold().finish(), "HTTP/1.1 200");
+    let mut held = place.begin("");
+    held.send_half();
+    assert_eq!(held.finish(), "HTTP/1.1 200");
 }
 
 /// It never sends the body otherwise, so an answer shows that it was told to.
@@ -134,8 +168,6 @@ pub fn ends_what_is_in_flight_at_sigterm_and_exits_0(subject: Subject) {
     let place = Place::new(subject);
     let task = place.ready(&[]);
     let held = place.hold();
-    // Until it is counted as in flight.
-    std::thread::sleep(std::time::Duration::from_millis(300));
     task.signal("SIGTERM");
     wait_until(|| TcpStream::connect(place.address).is_err());
     assert_eq!(held.finish(), "HTTP/1.1 200");
@@ -148,7 +180,7 @@ pub fn answers_429_beyond_its_bound(subject: Subject) {
     let _task = place.ready(&[bound]);
     let held = place.hold();
     let url = format!("http://{}{}", place.address, place.subject.path);
-    wait_until(|| call("POST", &url, &[], place.subject.body.clone()).status == 429);
+    assert_eq!(call("POST", &url, &[], place.subject.body.clone()).status, 429);
     assert_eq!(held.finish(), "HTTP/1.1 200");
 }
 
