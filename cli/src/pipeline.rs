@@ -182,9 +182,29 @@ impl Walk<'_> {
                 break;
             }
         }
+        if *strategy == Strategy::Optimal && tried.iter().all(|plan| plan.slices.len() == 1) {
+            tried.extend(self.try_a_cut(profile, constraints, bundle, &mut tensors)?);
+        }
         let plan = self.cheapest(profile, strategy, constraints, &tried)?;
         let manifest = self.package(&plan, bundle)?;
         Ok((plan, manifest))
+    }
+
+    /// The best plan with a cut, measured: estimates of parts are less certain than the
+    /// measured whole, and should not decide against every cut unheard.
+    fn try_a_cut(
+        &self,
+        profile: &mut Profile,
+        constraints: &Constraints,
+        bundle: &Path,
+        tensors: &mut KnownTensors,
+    ) -> Result<Option<Plan>, Failure> {
+        let with_a_cut = Constraints { min_slices: Some(2), ..*constraints };
+        // Where there is no place to cut, the whole stands.
+        let Ok(plan) = self.partition_as(profile, &Strategy::Optimal, &with_a_cut) else { return Ok(None) };
+        let manifest = self.package(&plan, bundle)?;
+        self.measure_slices(profile, bundle, &manifest, &plan, tensors)?;
+        Ok(Some(Plan { constraints: *constraints, ..plan }))
     }
 
     /// The cheapest of plans whose slices the profile has measured, and of the whole
