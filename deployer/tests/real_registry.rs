@@ -7,7 +7,6 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
 use support::real::{RealRegistry, skopeo};
 use support::{Images, LARGE, layer, names, noise, options, options_as, push, retries};
 use tranche_deployer::registry::{Credentials, Options, Registry, RegistryError};
@@ -159,24 +158,4 @@ async fn tls_needs_a_certificate_that_is_trusted() {
     let trusting = Options { certificate_authority: trusted, ..secure };
     let pushed = push(&images, &names, &trusting).await.0.unwrap();
     assert_eq!(inspect(&registry, "slice-1")["Digest"], pushed[1].digest.0);
-}
-
-/// Numbers for the report: `cargo test --release -p tranche-deployer --test
-/// real_registry -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, which fails only when pushing does"]
-async fn measure_a_hundred_megabytes() {
-    let registry = RealRegistry::start();
-    let weights = layer("weights", &noise(100_000_000, 26));
-    let images = Images::new().image("slice-0", &[&layer("program", &noise(9_000_000, 27)), &weights]);
-    for turn in ["first", "second"] {
-        let (start, before) = (Instant::now(), registry.requests().len());
-        let pushed = push(&images, &names(&registry.host, &["slice-0"]), &options()).await.0.unwrap();
-        let seconds = start.elapsed().as_secs_f64();
-        let requests = registry.requests().len() - before;
-        let (uploaded, skipped) = (pushed[0].uploaded_bytes.0, pushed[0].skipped_bytes.0);
-        println!(
-            "{turn} push: {uploaded} bytes sent, {skipped} skipped, {requests} requests, {seconds:.2} s"
-        );
-    }
 }
