@@ -115,9 +115,7 @@ async fn passing_failures_are_tried_again() {
     let (pushed, events) = push_large(&double, &options()).await;
     pushed.unwrap();
     assert_eq!(retries(&events).len(), 12);
-    // A body that is refused while it is sent may break the connection before the answer is read.
-    let told = retries(&events).iter().filter(|(reason, _)| reason == "answered 503").count();
-    assert!(told >= 10, "{:?}", retries(&events));
+    assert!(retries(&events).iter().all(|(reason, _)| reason == "answered 503"));
 }
 
 #[tokio::test]
