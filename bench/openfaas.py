@@ -3,6 +3,7 @@
 
     cargo build --release --workspace && cargo xtask shim
     python3 bench/openfaas.py                # needs docker-registry in PATH, and root
+    TRANCHE_ENGINE=onnxruntime python3 bench/openfaas.py
 
 Prints one JSON document: image sizes by layer, the first deploy of ten slices and the
 second, a call through the gateway beside the same functions on this machine, and requests

@@ -122,7 +122,7 @@ impl Route<'_> {
         })
     }
 
-    /// Pushes the images, and gives what the functions are told to run.
+    /// Pushes the images.
     ///
     /// # Errors
     /// When a registry refuses them.
@@ -187,8 +187,6 @@ impl Route<'_> {
         let arguments = &self.arguments.openfaas;
         let gateway =
             targets::gateway(self.settings, &self.arguments.gateway, Some(self.request.name.as_str()))?;
-        let digests: BTreeMap<_, _> =
-            index.images.iter().map(|image| (image.slice.clone(), image.digest.clone())).collect();
         let describe = self.describe();
         let front_door = if arguments.front_door {
             let inside = match &arguments.gateway_inside {
@@ -209,7 +207,7 @@ impl Route<'_> {
             None
         };
         let settings = OpenFaasSettings {
-            images: pinned(references, &digests),
+            images: pinned(references, &index),
             image_index: Some(index),
             describe,
             front_door,
@@ -235,9 +233,7 @@ impl Route<'_> {
         index: &ImageIndex,
         references: &BTreeMap<String, Reference>,
     ) -> Result<Vec<PathBuf>, Failure> {
-        let digests: BTreeMap<_, _> =
-            index.images.iter().map(|image| (image.slice.clone(), image.digest.clone())).collect();
-        let functions = describe_functions(self.manifest, &pinned(references, &digests), &self.describe())
+        let functions = describe_functions(self.manifest, &pinned(references, index), &self.describe())
             .map_err(DeployError::from)?;
         let gateway = self.settings.gateway.as_deref().unwrap_or(targets::DEFAULT_GATEWAY);
         let stack = StackOptions { gateway: gateway.to_owned(), build_from: None };
@@ -335,13 +331,11 @@ fn tag(digest: &tranche_schema::Digest) -> String {
     format!("sha-{}", digest.short())
 }
 
-fn pinned(
-    references: &BTreeMap<String, Reference>,
-    digests: &BTreeMap<String, tranche_schema::Digest>,
-) -> BTreeMap<String, String> {
-    references
-        .iter()
-        .filter_map(|(slice, reference)| Some((slice.clone(), pin(reference, digests.get(slice)?))))
+/// Each slice's image as functions are told it.
+fn pinned(references: &BTreeMap<String, Reference>, index: &ImageIndex) -> BTreeMap<String, String> {
+    let images = index.images.iter();
+    images
+        .filter_map(|image| Some((image.slice.clone(), pin(references.get(&image.slice)?, &image.digest))))
         .collect()
 }
 

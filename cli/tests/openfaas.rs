@@ -14,16 +14,15 @@ use tranche_gateway_double::Provider;
 /// deploy, and goes without a trace.
 fn answers_as_the_whole(platform: &Platform, model: &str, cuts: &[&str]) {
     platform.package(model, cuts);
-    let deployed = platform.deploy(model, &["--front-door", "--gateway-inside", platform.gateway()]);
+    let deployed = platform.deploy(&["--front-door", "--gateway-inside", platform.gateway()]);
     assert!(deployed["functions"].as_array().unwrap().len() >= 2, "{deployed}");
     platform.assert_answer(model);
-    platform.assert_front_door(model);
+    platform.assert_front_door();
 
     let changes = platform.changing_calls();
-    let pending =
-        platform.deploy(model, &["--front-door", "--gateway-inside", platform.gateway(), "--dry-run"]);
+    let pending = platform.deploy(&["--front-door", "--gateway-inside", platform.gateway(), "--dry-run"]);
     assert_eq!(pending["changes"], Value::Array(vec![]), "{pending}");
-    platform.deploy(model, &["--front-door", "--gateway-inside", platform.gateway()]);
+    platform.deploy(&["--front-door", "--gateway-inside", platform.gateway()]);
     assert_eq!(platform.changing_calls(), changes, "a second deploy changes nothing");
 
     let status = platform.json(&["status", "model"]);
@@ -51,7 +50,7 @@ fn a_plan_with_parallel_branches_on_kubernetes() {
 fn slices_hand_a_request_on_by_themselves() {
     let platform = Platform::start(Provider::Faasd);
     platform.package("gcn_cora", &["--min-slices", "2"]);
-    platform.deploy("gcn_cora", &["--continue-to", platform.gateway(), "--continue-to", "http://127.0.0.1"]);
+    platform.deploy(&["--continue-to", platform.gateway(), "--continue-to", "http://127.0.0.1"]);
     platform.assert_answer_of("gcn_cora", &["--hand-on"]);
     platform.json(&["destroy", "model"]);
 }
@@ -60,11 +59,11 @@ fn slices_hand_a_request_on_by_themselves() {
 fn a_new_generation_replaces_the_old_one() {
     let platform = Platform::start(Provider::Faasd);
     platform.package("gcn_cora", &["--min-slices", "2"]);
-    platform.deploy("gcn_cora", &[]);
+    platform.deploy(&[]);
     let before = platform.functions();
-    let update = platform.deploy("gcn_cora", &["--max-in-flight", "3", "--dry-run"]);
+    let update = platform.deploy(&["--max-in-flight", "3", "--dry-run"]);
     assert!(!update["changes"].as_array().unwrap().is_empty(), "{update}");
-    platform.deploy("gcn_cora", &["--max-in-flight", "3"]);
+    platform.deploy(&["--max-in-flight", "3"]);
     let after = platform.functions();
     assert_eq!(before.len(), after.len());
     assert!(before.iter().all(|name| !after.contains(name)), "{before:?} {after:?}");
@@ -76,7 +75,7 @@ fn a_new_generation_replaces_the_old_one() {
 fn a_wrong_password_is_an_error_that_never_shows_it() {
     let platform = Platform::start(Provider::Faasd);
     platform.package("gcn_cora", &["--min-slices", "2"]);
-    let (code, error) = platform.refused("gcn_cora", "not-the-password");
+    let (code, error) = platform.refused("not-the-password");
     assert_eq!(code, 50, "{error}");
     assert!(error["hint"].as_str().unwrap().contains("PASSWORD"), "{error}");
     assert!(!error.to_string().contains("not-the-password"), "{error}");
@@ -99,7 +98,7 @@ fn emitted_files_need_no_gateway() {
     let platform = Platform::start(Provider::Faasd);
     platform.package("gcn_cora", &["--min-slices", "2"]);
     platform.forget_calls();
-    platform.deploy("gcn_cora", &["--emit", "out", "--oci-archive", "images.tar"]);
+    platform.deploy(&["--emit", "out", "--oci-archive", "images.tar"]);
     let stack = std::fs::read_to_string(platform.path("out/stack.yaml")).unwrap();
     assert!(stack.contains("skip_build: true") && stack.contains("@sha256:"), "{stack}");
     let functions: Value =

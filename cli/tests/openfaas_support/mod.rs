@@ -86,14 +86,14 @@ impl Platform {
         self.json(&["verify", model]);
     }
 
-    pub fn deploy(&self, _model: &str, more: &[&str]) -> Value {
+    pub fn deploy(&self, more: &[&str]) -> Value {
         let deploy = ["deploy", "--target", "openfaas", "--gateway", &self.gateway, "--insecure-registry"];
         let arguments: Vec<&str> = deploy.iter().chain(&["--name", NAME]).chain(more).copied().collect();
         self.json(&arguments)
     }
 
     /// A deploy with another password: its exit code and error.
-    pub fn refused(&self, _model: &str, password: &str) -> (i32, Value) {
+    pub fn refused(&self, password: &str) -> (i32, Value) {
         let arguments = ["deploy", "--target", "openfaas", "--gateway", &self.gateway, "--insecure-registry"];
         let output = self
             .tranche(&arguments)
@@ -129,31 +129,54 @@ impl Platform {
             "--output",
             "whole.npz",
         ]);
-        let plan: Plan = Plan::read(&self.path("plan.json")).unwrap();
-        let tensors = |name: &str| {
-            let file = self.path(name).display().to_string();
-            tranche_cli::tensor_files::read_tensors(&file, &plan.outputs).unwrap()
-        };
-        let (sliced, whole) = (tensors("sliced.npz"), tensors("whole.npz"));
-        assert_eq!(sliced.len(), whole.len());
-        for ((name, sliced), (_, whole)) in sliced.iter().zip(&whole) {
-            let found = tranche_engine::compare(whole, sliced).unwrap();
-            assert!(found.max_relative <= 1e-5, "{name} differs by {}", found.max_relative);
-        }
+        self.assert_same("sliced.npz", "whole.npz", 1e-5);
     }
 
-    /// The front door says what the model takes, and that it is ready.
-    pub fn assert_front_door(&self, _model: &str) {
+    /// The front door says what the model takes, and answers a request in JSON as
+    /// `invoke` does.
+    pub fn assert_front_door(&self) {
         let url = format!("{}/function/{NAME}-front-door/", self.gateway);
-        let description = get(&url);
+        let description: Value = serde_json::from_str(&send(reqwest::Client::new().get(&url))).unwrap();
         assert_eq!(description["deployment"], NAME, "{description}");
-        assert!(!description["inputs"].as_array().unwrap().is_empty(), "{description}");
+        let plan = Plan::read(&self.path("plan.json")).unwrap();
+        let zeros: serde_json::Map<String, Value> = plan
+            .inputs
+            .iter()
+            .map(|spec| {
+                let count = spec.shape.iter().product::<u64>() as usize;
+                (spec.name.clone(), serde_json::json!({ "shape": spec.shape, "data": vec![0; count] }))
+            })
+            .collect();
+        std::fs::write(self.path("zeros.json"), serde_json::to_vec(&zeros).unwrap()).unwrap();
+        self.json(&["invoke", NAME, "--inputs", "zeros.json", "--output", "invoked.npz"]);
+        let request = serde_json::to_vec(&serde_json::json!({ "inputs": zeros })).unwrap();
+        let answer: Value =
+            serde_json::from_str(&send(reqwest::Client::new().post(&url).body(request))).unwrap();
+        std::fs::write(self.path("answered.json"), answer["outputs"].to_string()).unwrap();
+        self.assert_same("answered.json", "invoked.npz", 0.0);
+    }
+
+    /// Two files hold the model's outputs with the same values, but for `tolerance` of their scale.
+    fn assert_same(&self, left: &str, right: &str, tolerance: f64) {
+        let plan = Plan::read(&self.path("plan.json")).unwrap();
+        let tensors = |name: &str| {
+            let file = self.path(name).display().to_string();
+            let mut tensors = tranche_cli::tensor_files::read_tensors(&file, &plan.outputs).unwrap();
+            tensors.sort_by(|(left, _), (right, _)| left.cmp(right));
+            tensors
+        };
+        let (left, right) = (tensors(left), tensors(right));
+        assert_eq!((left.len(), right.len()), (plan.outputs.len(), plan.outputs.len()));
+        for ((name, left), (_, right)) in left.iter().zip(&right) {
+            let found = tranche_engine::compare(right, left).unwrap();
+            assert!(found.max_relative <= tolerance, "{name} differs by {}", found.max_relative);
+        }
     }
 
     /// Names of the functions that the gateway runs.
     pub fn functions(&self) -> Vec<String> {
-        let output = reqwest_get(&format!("{}/system/functions", self.gateway), Some(PASSWORD));
-        let functions: Value = serde_json::from_str(&output).unwrap();
+        let list = reqwest::Client::new().get(format!("{}/system/functions", self.gateway));
+        let functions: Value = serde_json::from_str(&send(list.basic_auth("admin", Some(PASSWORD)))).unwrap();
         let mut names: Vec<String> = functions
             .as_array()
             .unwrap()
@@ -239,19 +262,14 @@ fn start_registry() -> (String, TempDir, Running) {
     panic!("docker-registry does not start");
 }
 
-fn get(url: &str) -> Value {
-    serde_json::from_str(&reqwest_get(url, None)).unwrap()
-}
-
-fn reqwest_get(url: &str, password: Option<&str>) -> String {
+/// Sends a request that must go well; what comes back.
+fn send(request: reqwest::RequestBuilder) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut request = reqwest::Client::new().get(url);
-        if let Some(password) = password {
-            request = request.basic_auth("admin", Some(password));
-        }
-        let answer = request.send().await.unwrap();
-        assert!(answer.status().is_success(), "{url}: {}", answer.status());
-        answer.text().await.unwrap()
+        let answer = request.timeout(Duration::from_secs(120)).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{status}: {text}");
+        text
     })
 }

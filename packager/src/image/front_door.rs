@@ -4,6 +4,7 @@ use super::layer::Content;
 use super::layout::{Image, Layout};
 use super::oci::{Empty, Execution};
 use super::runtime::{LIBRARIES, libraries_content};
+use super::slice::PORT;
 use super::{ImageError, USER, base};
 use crate::PackageError;
 use crate::elf::{Binary, find_libraries};
@@ -18,8 +19,6 @@ pub const FRONT_DOOR: &str = "front-door";
 const PROGRAM: &str = "tranche/tranche-front-door";
 /// Path of the deployment.
 const DEPLOYMENT: &str = "tranche/deployment.json";
-/// The port that OpenFaaS and Knative call.
-const PORT: u16 = 8080;
 
 /// What to make the image of a front door of.
 #[derive(Clone, Debug)]

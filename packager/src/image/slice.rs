@@ -15,7 +15,7 @@ use tranche_schema::{
 /// The bundle in an image.
 const BUNDLE: &str = "tranche/bundle";
 /// The port that OpenFaaS and Knative call.
-const PORT: u16 = 8080;
+pub(super) const PORT: u16 = 8080;
 
 /// Path in the image of a file of the bundle.
 pub(super) fn path_in_image(path: &str) -> String {

@@ -1,0 +1,109 @@
+//! Groups of arguments that several verbs take.
+
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Which model, and how its inputs are bound.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArguments {
+    /// ONNX file, or a name from `tranche models list`
+    pub model: String,
+    /// Shape of an input, as `input=1x3x224x224` (may be repeated)
+    #[arg(long = "shape", value_name = "INPUT=SHAPE")]
+    pub shapes: Vec<String>,
+    /// Extent of a symbolic dimension, as `batch=4` (may be repeated)
+    #[arg(long = "dim", value_name = "NAME=EXTENT")]
+    pub dimensions: Vec<String>,
+    /// Random integers of an input stay below this, as `input_ids=30522` (may be repeated)
+    #[arg(long = "range", value_name = "INPUT=BOUND")]
+    pub ranges: Vec<String>,
+    /// Input values instead of random ones: `name=file.npy`, .npz, .safetensors or .json (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Vec<String>,
+}
+
+/// Which engine, and how it runs.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Engine")]
+pub struct EngineArguments {
+    /// Engine: tract (built in) or onnxruntime [default: tract]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
+    /// ONNX Runtime library to load
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<PathBuf>,
+    /// Let the engine rewrite the graph for speed [default: true]
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimise: Option<bool>,
+}
+
+/// Which library to try.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Engine")]
+pub struct LibraryArguments {
+    /// ONNX Runtime library to try
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// How to measure.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Measuring")]
+pub struct MeasureArguments {
+    /// Unmeasured runs first [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u32>,
+    /// Measured runs [default: 5]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repeats: Option<u32>,
+    /// Seed of random inputs [default: 0]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Seconds that one measuring process or function may take [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// Measure again even when the cache has the profile
+    #[arg(long)]
+    #[serde(skip)]
+    pub no_cache: bool,
+}
+
+/// What the plan must respect.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Planning")]
+pub struct PlanArguments {
+    /// optimal, similarity[=N], uniform=N, unsplit or manual=NAME,… [default: optimal]
+    #[arg(long, value_name = "STRATEGY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Largest memory of a function, in MiB
+    #[arg(long, value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<u64>,
+    /// Largest number of slices
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_slices: Option<u32>,
+    /// Smallest number of slices, for forcing a cut
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_slices: Option<u32>,
+    /// Longest latency of one warm request, in ms
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<f64>,
+    /// CPU share of each function [default: 1]
+    #[arg(long, value_name = "CPUS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+}
