@@ -25,6 +25,12 @@ impl Endpoint {
                 return Ok(Self { base: SOCKET_BASE.to_owned(), socket: Some(path.clone()) });
             }
             Address::Http { url } => url,
+            Address::Lambda { function, .. } => {
+                return Err(DriverError::Client {
+                    slice: function.clone(),
+                    reason: "functions on AWS Lambda are not called over HTTP".to_owned(),
+                });
+            }
         };
         let wrong = |reason: String| DriverError::Client {
             slice: function.slice.clone(),

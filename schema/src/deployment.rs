@@ -1,6 +1,6 @@
 //! deployment.json: what runs where.
 
-use crate::{Digest, Document, Edge, FunctionSize, Header, SlicePrediction, TensorSpec};
+use crate::{Digest, Document, Edge, FunctionSize, Header, LambdaDeployment, SlicePrediction, TensorSpec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -17,6 +17,13 @@ pub enum Address {
     Http {
         /// Base URL without a final slash.
         url: String,
+    },
+    /// AWS Lambda, in the region and at the endpoint of the deployment's `lambda` part.
+    Lambda {
+        /// Name of the function.
+        function: String,
+        /// Its alias or version.
+        qualifier: String,
     },
 }
 
@@ -97,7 +104,7 @@ pub struct Deployment {
     pub header: Header,
     /// Name of the deployment.
     pub name: String,
-    /// `local` or `openfaas`.
+    /// `local`, `openfaas` or `lambda`.
     pub target: String,
     /// Digest of the bundle's manifest.json.
     pub bundle_digest: Digest,
@@ -119,6 +126,9 @@ pub struct Deployment {
     /// Set for the OpenFaaS target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub openfaas: Option<OpenFaasDeployment>,
+    /// Set for the AWS Lambda target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<LambdaDeployment>,
 }
 
 impl Document for Deployment {

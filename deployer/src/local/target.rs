@@ -417,5 +417,6 @@ fn document(
         edges: manifest.edges.clone(),
         local: Some(supervisor),
         openfaas: None,
+        lambda: None,
     }
 }

@@ -136,6 +136,7 @@ impl<'a> Desired<'a> {
                 functions: slices().map(|(slice, function)| of(&slice.name, function)).collect(),
                 front_door: front_door.map(|function| of("", function)),
             }),
+            lambda: None,
         }
     }
 }

@@ -59,5 +59,6 @@ pub fn deployment(
             .collect(),
         local: None,
         openfaas: None,
+        lambda: None,
     }
 }
