@@ -1,7 +1,8 @@
 //! Repository chores: `cargo xtask ci` runs every check, `cargo xtask shim` builds what runs
-//! in functions.
+//! in functions, `cargo xtask peers` brings what plays AWS in tests.
 
 mod ci;
+mod peers;
 mod shim;
 
 use std::io::Write as _;
@@ -12,9 +13,12 @@ Repository chores
 
 Usage: cargo xtask ci [--only STEP]... [--skip STEP]...
        cargo xtask shim [static|onnxruntime]...
+       cargo xtask peers
 
 `shim` builds the functions' program into target/shims/: for tract, static, and
 for ONNX Runtime, against an old C library where cargo-zigbuild is there.
+
+`peers` installs what plays AWS in tests into target/peers/, from pinned versions.
 
 Steps of ci, in order:
 ";
@@ -31,6 +35,8 @@ fn main() -> ExitCode {
             Ok(shims) => shim::run(&shims),
             Err(reason) => usage(&format!("error: {reason}\n\n")),
         },
+        Some((&"peers", [])) => peers::run(),
+        Some((&"peers", _)) => usage("error: `peers` takes nothing\n\n"),
         Some((&("help" | "--help" | "-h"), _)) => {
             let _ = write!(std::io::stdout(), "{USAGE}{}", ci::list());
             ExitCode::SUCCESS

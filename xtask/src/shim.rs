@@ -120,7 +120,7 @@ fn put(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Where cargo builds: as it decides itself, its configuration files left out.
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
         Some(folder) => root().join(folder),
         None => root().join("target"),
@@ -150,7 +150,7 @@ fn c_library() -> String {
     text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "of unknown version".to_owned())
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
