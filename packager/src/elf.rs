@@ -7,7 +7,7 @@ mod error;
 mod libraries;
 
 pub use error::ElfError;
-pub use libraries::{Libraries, Loader, find_libraries};
+pub use libraries::{Libraries, Loader, find_libraries, find_libraries_beside};
 
 use object::elf;
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable};
@@ -151,6 +151,10 @@ impl Binary {
 /// The newest of the versions that are the C library's.
 fn newest_glibc<'a>(versions: impl IntoIterator<Item = &'a String>) -> Option<GlibcVersion> {
     let number = |version: &String| {
+        // Relative relocations in their short form: loaders read them from 2.36 on.
+        if version == "GLIBC_ABI_DT_RELR" {
+            return Some(GlibcVersion(2, 36));
+        }
         let mut parts = version.strip_prefix(GLIBC)?.split('.').map(|part| part.parse().ok());
         Some(GlibcVersion(parts.next()??, parts.next()??))
     };

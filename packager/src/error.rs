@@ -1,5 +1,6 @@
 use crate::elf::ElfError;
 use crate::image::ImageError;
+use crate::lambda::LambdaError;
 use std::io;
 use std::path::{Path, PathBuf};
 use tranche_graph::GraphError;
@@ -73,6 +74,9 @@ pub enum PackageError {
     /// Images cannot be made of the bundle.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// Packages for AWS Lambda cannot be made of the bundle.
+    #[error(transparent)]
+    Lambda(#[from] LambdaError),
     /// The manifest contradicts itself or names files outside of the bundle.
     #[error("{}: {what}", path.display())]
     InvalidManifest {
@@ -103,6 +107,7 @@ impl PackageError {
             Self::Document(error) => error.hint(),
             Self::Elf(error) => error.hint(),
             Self::Image(error) => error.hint(),
+            Self::Lambda(error) => error.hint(),
             Self::Damaged { .. } | Self::InvalidManifest { .. } => {
                 "package the model again with `tranche package`"
             }

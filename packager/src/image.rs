@@ -14,12 +14,12 @@
 mod archive;
 mod error;
 mod front_door;
-mod layer;
+pub(crate) mod layer;
 mod layout;
 mod oci;
-mod runtime;
-mod sbom;
-mod slice;
+pub(crate) mod runtime;
+pub(crate) mod sbom;
+pub(crate) mod slice;
 
 pub use archive::write_archive;
 pub use error::ImageError;
@@ -33,7 +33,7 @@ use layout::{Image, Layer, Layout};
 use runtime::Runtime;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tranche_schema::{Digest, Document as _, ImageIndex, LayerPurpose, Manifest, SliceImage};
+use tranche_schema::{ByteCount, Digest, Document as _, ImageIndex, LayerPurpose, Manifest, SliceImage};
 
 /// The images' inventory, beside `index.json`: CycloneDX 1.6.
 pub const SBOM_FILE: &str = "sbom.cdx.json";
@@ -87,15 +87,37 @@ pub fn build_images(request: &ImageRequest) -> Result<ImageIndex, PackageError> 
     let manifest = check_bundle(&request.bundle)?;
     let runtime = Runtime::find(request, &manifest.engine)?;
     let is_ours = |folder: &Path| ImageIndex::read(&folder.join(ImageIndex::FILE)).is_ok();
-    replace_folder(&request.output, is_ours, |folder| write(request, &manifest, &runtime, folder))
+    let bundle_digest = Digest::of(manifest.to_json()?.as_bytes());
+    replace_folder(&request.output, is_ours, |folder| {
+        Ok(write_layout(request, &manifest, &bundle_digest, &runtime, Starter::Http, folder)?.index)
+    })
 }
 
-fn write(
+/// What starts a slice's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Starter {
+    /// Something that posts requests to a port.
+    Http,
+    /// AWS Lambda, with the label that lets it restore snapshots or without.
+    Lambda { snap_start: bool },
+}
+
+/// Images as written.
+pub(crate) struct Written {
+    pub(crate) index: ImageIndex,
+    /// Size of what each image unpacks to, in the index's order.
+    pub(crate) unpacked: Vec<ByteCount>,
+}
+
+/// Writes the images of a manifest's slices into an empty folder.
+pub(crate) fn write_layout(
     request: &ImageRequest,
     manifest: &Manifest,
+    bundle_digest: &Digest,
     runtime: &Runtime,
+    starter: Starter,
     folder: &Path,
-) -> Result<ImageIndex, PackageError> {
+) -> Result<Written, PackageError> {
     let mut layout = Layout::new(folder)?;
     // What changes least comes first, so that hosts share as much as they can.
     let mut below = vec![layout.layer(LayerPurpose::Base, &base())?];
@@ -104,8 +126,9 @@ fn write(
     }
     below.push(layout.layer(LayerPurpose::Shim, &runtime.shim_content())?);
     let weights = weight_layers(request, manifest, &layout)?;
-    let parts = sbom::Parts::read(manifest, runtime)?;
+    let parts = sbom::Parts::read(manifest, &runtime.shim, runtime.engine.as_ref(), &runtime.libraries)?;
     let mut images = Vec::with_capacity(manifest.slices.len());
+    let mut unpacked = Vec::with_capacity(manifest.slices.len());
     for part in &manifest.slices {
         let reduced = slice::reduce(manifest, part)?;
         let inventory = parts.of_slice(&reduced)?;
@@ -115,12 +138,12 @@ fn write(
         layers.extend(mine.map(|(_, layer)| layer.clone()));
         layers.push(layout.layer(LayerPurpose::Slice, &content)?);
         let described = layers.iter().map(|layer| layer.described.clone()).collect();
-        let execution = slice::execution(manifest, part, runtime);
+        unpacked.push(layers.iter().map(|layer| layer.unpacked).sum());
+        let execution = slice::execution(manifest, part, runtime, starter);
         let architecture = runtime.architecture();
         let image = Image { name: &part.name, architecture, execution, layers };
         images.push(SliceImage { slice: part.name.clone(), digest: layout.image(image)?, layers: described });
     }
-    let bundle_digest = Digest::of(manifest.to_json()?.as_bytes());
     layout.finish(BTreeMap::from([
         ("tranche.bundle-digest".to_owned(), bundle_digest.to_string()),
         ("tranche.model-digest".to_owned(), manifest.model.digest.to_string()),
@@ -128,14 +151,14 @@ fn write(
     ]))?;
     let index = ImageIndex {
         header: ImageIndex::header(),
-        bundle_digest,
+        bundle_digest: bundle_digest.clone(),
         engine: manifest.engine.clone(),
         architecture: runtime.architecture().to_string(),
         images,
     };
     write_file(&folder.join(SBOM_FILE), &parts.of_bundle(manifest)?)?;
     write_file(&folder.join(ImageIndex::FILE), index.to_json()?.as_bytes())?;
-    Ok(index)
+    Ok(Written { index, unpacked })
 }
 
 /// Folders that a container's file systems are mounted on, one to write to, and names for

@@ -19,7 +19,9 @@ mod bundle;
 mod check;
 pub mod elf;
 mod error;
+mod finding;
 pub mod image;
+pub mod lambda;
 pub mod openfaas;
 mod replace;
 

@@ -41,10 +41,33 @@ pub fn find_libraries(roots: &[&Binary], folders: &[PathBuf]) -> Result<Librarie
             found.loader = Some(Loader { path: path.clone(), binary: find_loader(root, path, folders)? });
         }
     }
+    close(found, roots, folders, &[])
+}
+
+/// As [`find_libraries`] for a system that has a loader and the libraries named in `given`:
+/// neither is looked for.
+///
+/// # Errors
+/// As [`find_libraries`].
+pub fn find_libraries_beside(
+    roots: &[&Binary],
+    folders: &[PathBuf],
+    given: &[&str],
+) -> Result<Libraries, ElfError> {
+    close(Libraries::default(), roots, folders, given)
+}
+
+/// Adds what is needed until nothing is missing.
+fn close(
+    mut found: Libraries,
+    roots: &[&Binary],
+    folders: &[PathBuf],
+    given: &[&str],
+) -> Result<Libraries, ElfError> {
     let mut pending: Vec<Binary> = roots.iter().map(|&root| root.clone()).collect();
     while let Some(binary) = pending.pop() {
         for name in &binary.needed {
-            if provider(&found, roots, name).is_none() {
+            if !given.contains(&name.as_str()) && provider(&found, roots, name).is_none() {
                 let library = find(name, &binary, folders)?;
                 pending.push(library.clone());
                 found.files.insert(name.clone(), library);

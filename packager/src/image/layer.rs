@@ -21,8 +21,9 @@ pub(crate) enum Effort {
     Stored,
 }
 
+/// What lies at a path.
 #[derive(Clone, Debug)]
-enum Entry {
+pub(crate) enum Entry {
     Folder { mode: u32 },
     Bytes(Vec<u8>),
     File { mode: u32, from: PathBuf },
@@ -31,7 +32,7 @@ enum Entry {
 /// The files of a layer, in the order of their paths.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
-    entries: BTreeMap<String, Entry>,
+    pub(crate) entries: BTreeMap<String, Entry>,
 }
 
 /// A layer as written.
@@ -76,6 +77,22 @@ impl Content {
             self.entries.entry(path[..end].to_owned()).or_insert(Entry::Folder { mode: 0o755 });
         }
         self.entries.insert(path.to_owned(), entry);
+    }
+
+    /// Sum of the files' sizes.
+    ///
+    /// # Errors
+    /// When a file cannot be looked at.
+    pub(crate) fn file_bytes(&self) -> Result<ByteCount, PackageError> {
+        let mut bytes = 0_u64;
+        for entry in self.entries.values() {
+            bytes += match entry {
+                Entry::Folder { .. } => 0,
+                Entry::Bytes(bytes) => bytes.len() as u64,
+                Entry::File { from, .. } => from.metadata().map_err(PackageError::io(from))?.len(),
+            };
+        }
+        Ok(ByteCount(bytes))
     }
 
     /// Writes the layer into `folder` under the digits of its digest. Owner and group are
@@ -174,9 +191,9 @@ pub(crate) fn keep(file: tempfile::NamedTempFile, path: &Path) -> Result<(), Pac
 }
 
 /// A reader that knows how much it has given.
-struct Counted<R> {
-    inner: R,
-    bytes: u64,
+pub(crate) struct Counted<R> {
+    pub(crate) inner: R,
+    pub(crate) bytes: u64,
 }
 
 impl<R: Read> Read for Counted<R> {

@@ -18,6 +18,8 @@ const MOST_LAYERS: usize = 120;
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub(super) described: ImageLayer,
+    /// Sum of its files' sizes.
+    pub(super) unpacked: ByteCount,
     diff_id: Digest,
 }
 
@@ -51,7 +53,7 @@ impl Layout {
         };
         let blob = content.write(effort, &blobs(&self.folder))?;
         let described = ImageLayer { purpose, digest: blob.digest, bytes: blob.bytes };
-        Ok(Layer { described, diff_id: blob.diff_id })
+        Ok(Layer { described, unpacked: content.file_bytes()?, diff_id: blob.diff_id })
     }
 
     /// Writes an image's documents; gives the digest of its manifest.

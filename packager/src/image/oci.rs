@@ -87,7 +87,9 @@ pub(crate) struct Configuration {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Execution {
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) user: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) exposed_ports: BTreeMap<String, Empty>,
     pub(crate) env: Vec<String>,
     pub(crate) entrypoint: Vec<String>,

@@ -13,45 +13,28 @@ pub(super) const LIBRARIES: &str = "tranche/lib";
 /// Path of the engine's library.
 const ENGINE: &str = "tranche/lib/libonnxruntime.so";
 /// Files that lie beside the engine's library and must go where it goes.
-const LICENCES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
+pub(crate) const LICENCES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
 /// The engine that is a shared library.
-const ONNXRUNTIME: &str = "onnxruntime";
+pub(crate) const ONNXRUNTIME: &str = "onnxruntime";
 
 /// What runs the slices.
 #[derive(Debug)]
-pub(super) struct Runtime {
+pub(crate) struct Runtime {
     pub(super) shim: Binary,
     pub(super) engine: Option<Binary>,
     pub(super) libraries: Libraries,
 }
 
 impl Runtime {
-    /// Reads the programs and libraries, and checks that they go together and can run the
-    /// bundle's engine.
-    pub(super) fn find(request: &ImageRequest, engine: &str) -> Result<Self, PackageError> {
-        let shim = Binary::read(&request.shim)?;
-        shim.check_architecture(request.architecture.unwrap_or(shim.architecture))?;
-        if !shim.is_program() {
-            return Err(ImageError::NoProgram { shim: shim.path }.into());
-        }
-        check_engine(&shim, engine)?;
-        let library = match &request.engine_library {
-            Some(path) if engine == ONNXRUNTIME => Some(engine_library(path, &shim)?),
-            Some(path) => {
-                let (engine, library) = (engine.to_owned(), path.clone());
-                return Err(ImageError::NeedlessLibrary { engine, library }.into());
-            }
-            None if engine == ONNXRUNTIME => {
-                return Err(ImageError::NoLibrary { engine: engine.to_owned() }.into());
-            }
-            None => None,
-        };
+    /// [`programs`], and every library that they need.
+    pub(crate) fn find(request: &ImageRequest, engine: &str) -> Result<Self, PackageError> {
+        let (shim, library) = programs(request, engine)?;
         let roots: Vec<&Binary> = [&shim].into_iter().chain(&library).collect();
         let libraries = find_libraries(&roots, &request.library_folders)?;
         Ok(Self { shim, engine: library, libraries })
     }
 
-    pub(super) fn architecture(&self) -> Architecture {
+    pub(crate) fn architecture(&self) -> Architecture {
         self.shim.architecture
     }
 
@@ -70,6 +53,32 @@ impl Runtime {
         let loader = self.libraries.loader.iter().map(|_| ("LD_LIBRARY_PATH", format!("/{LIBRARIES}")));
         engine.chain(loader).collect()
     }
+}
+
+/// Reads the shim and the engine's library, and checks that they go together and can run
+/// the bundle's engine.
+pub(crate) fn programs(
+    request: &ImageRequest,
+    engine: &str,
+) -> Result<(Binary, Option<Binary>), PackageError> {
+    let shim = Binary::read(&request.shim)?;
+    shim.check_architecture(request.architecture.unwrap_or(shim.architecture))?;
+    if !shim.is_program() {
+        return Err(ImageError::NoProgram { shim: shim.path }.into());
+    }
+    check_engine(&shim, engine)?;
+    let library = match &request.engine_library {
+        Some(path) if engine == ONNXRUNTIME => Some(engine_library(path, &shim)?),
+        Some(path) => {
+            let (engine, library) = (engine.to_owned(), path.clone());
+            return Err(ImageError::NeedlessLibrary { engine, library }.into());
+        }
+        None if engine == ONNXRUNTIME => {
+            return Err(ImageError::NoLibrary { engine: engine.to_owned() }.into());
+        }
+        None => None,
+    };
+    Ok((shim, library))
 }
 
 /// The engine's library, the loader at the path at which kernels look for it, and

@@ -5,9 +5,8 @@
 //! (distribution-spec 1.1) do not, many registries lack them.
 
 use super::layout::encode;
-use super::runtime::Runtime;
 use crate::PackageError;
-use crate::elf::Binary;
+use crate::elf::{Binary, Libraries};
 use serde::Serialize;
 use tranche_schema::{Digest, FileEntry, Manifest};
 
@@ -60,41 +59,46 @@ impl Component {
 }
 
 /// What the images of a bundle have in common.
-pub(super) struct Parts {
+pub(crate) struct Parts {
     programs: Vec<Component>,
 }
 
 impl Parts {
     /// Takes the digests of the programs and libraries.
-    pub(super) fn read(manifest: &Manifest, runtime: &Runtime) -> Result<Self, PackageError> {
+    pub(crate) fn read(
+        manifest: &Manifest,
+        shim: &Binary,
+        engine: Option<&Binary>,
+        libraries: &Libraries,
+    ) -> Result<Self, PackageError> {
         let mut programs = vec![];
         let mut add = |kind, name: &str, version, binary: &Binary| {
             let digest = Digest::of_file(&binary.path).map_err(PackageError::io(&binary.path))?;
             programs.push(Component::new(kind, name, version, &digest));
             Ok::<_, PackageError>(())
         };
-        add("application", "tranche-shim", None, &runtime.shim)?;
-        if let Some(engine) = &runtime.engine {
+        add("application", "tranche-shim", None, shim)?;
+        if let Some(engine) = engine {
             add("library", &manifest.engine, version(engine, "VERS_"), engine)?;
         }
-        if let Some(loader) = &runtime.libraries.loader {
+        if let Some(loader) = &libraries.loader {
             let name = loader.path.rsplit('/').next().unwrap_or(&loader.path);
             add("library", name, version(&loader.binary, "GLIBC_"), &loader.binary)?;
         }
-        for (name, library) in &runtime.libraries.files {
+        for (name, library) in &libraries.files {
             add("library", name, version(library, "GLIBC_"), library)?;
         }
         Ok(Self { programs })
     }
 
     /// The inventory of one slice's image, by its reduced manifest.
-    pub(super) fn of_slice(&self, reduced: &Manifest) -> Result<Vec<u8>, PackageError> {
+    pub(crate) fn of_slice(&self, reduced: &Manifest) -> Result<Vec<u8>, PackageError> {
         let slice = reduced.slices.first().map_or("", |slice| slice.name.as_str());
         self.inventory(&format!("{} {slice}", reduced.model.name), &reduced.model.digest, &reduced.files)
     }
 
     /// The inventory of all images of a bundle.
-    pub(super) fn of_bundle(&self, manifest: &Manifest) -> Result<Vec<u8>, PackageError> {
+    pub(crate) fn of_bundle(&self, manifest: &Manifest) -> Result<Vec<u8>, PackageError> {
         self.inventory(&manifest.model.name, &manifest.model.digest, &manifest.files)
     }
 

@@ -3,7 +3,7 @@
 use super::layer::Content;
 use super::oci::{Empty, Execution, Words};
 use super::runtime::{Runtime, SHIM};
-use super::{SBOM_FILE, USER};
+use super::{SBOM_FILE, Starter, USER};
 use crate::PackageError;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,7 @@ pub(super) fn weight_groups(manifest: &Manifest) -> Vec<(Vec<&String>, Vec<&Stri
 /// What depends on other slices is left out, so that an image changes only with what is in
 /// it: the model's digest becomes that of the slice's graph, the plan's digest that of the
 /// slice and its edges, and what was predicted is dropped.
-pub(super) fn reduce(manifest: &Manifest, slice: &SliceManifest) -> Result<Manifest, PackageError> {
+pub(crate) fn reduce(manifest: &Manifest, slice: &SliceManifest) -> Result<Manifest, PackageError> {
     let used: BTreeSet<&String> = slice.weights.iter().chain([&slice.model]).collect();
     let files: Vec<FileEntry> =
         manifest.files.iter().filter(|entry| used.contains(&entry.path)).cloned().collect();
@@ -83,24 +83,48 @@ pub(super) fn content(
     Ok(content)
 }
 
+/// The label by which an image without a managed runtime says that it can be restored from
+/// a snapshot (Lambda developer guide, "SnapStart runtime hooks for custom runtimes").
+const SNAP_START: &str = "com.amazonaws.lambda.feature.snapstart";
+
 /// How the slice's image is run.
-pub(super) fn execution(manifest: &Manifest, slice: &SliceManifest, runtime: &Runtime) -> Execution {
+pub(super) fn execution(
+    manifest: &Manifest,
+    slice: &SliceManifest,
+    runtime: &Runtime,
+    starter: Starter,
+) -> Execution {
     let mut environment = BTreeMap::from([
         ("PATH", "/tranche:/usr/bin:/bin".to_owned()),
-        ("TRANCHE_LISTEN", format!("0.0.0.0:{PORT}")),
         ("TRANCHE_MANIFEST", format!("/{}", path_in_image(Manifest::FILE))),
         ("TRANCHE_SLICE", slice.name.clone()),
-        // What of-watchdog and the classic watchdog start.
-        ("fprocess", format!("/{SHIM}")),
     ]);
     environment.extend(runtime.environment());
+    let mut labels = labels(manifest, slice);
+    let mut exposed_ports = BTreeMap::new();
+    let mut user = format!("{USER}:{USER}");
+    match starter {
+        Starter::Http => {
+            environment.insert("TRANCHE_LISTEN", format!("0.0.0.0:{PORT}"));
+            // What of-watchdog and the classic watchdog start.
+            environment.insert("fprocess", format!("/{SHIM}"));
+            exposed_ports.insert(format!("{PORT}/tcp"), Empty {});
+        }
+        Starter::Lambda { snap_start } => {
+            if snap_start {
+                labels.insert(SNAP_START.to_owned(), "Allow".to_owned());
+            }
+            // Lambda has a user of its own.
+            user.clear();
+        }
+    }
     Execution {
-        user: format!("{USER}:{USER}"),
-        exposed_ports: BTreeMap::from([(format!("{PORT}/tcp"), Empty {})]),
+        user,
+        exposed_ports,
         env: environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
         entrypoint: vec![format!("/{SHIM}")],
         working_dir: "/".to_owned(),
-        labels: labels(manifest, slice),
+        labels,
         stop_signal: "SIGTERM".to_owned(),
     }
 }
