@@ -1,9 +1,11 @@
 //! The command line.
 
 mod groups;
+mod lambda;
 mod openfaas;
 
 pub use groups::{EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments};
+pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
     GatewayArguments, OpenFaasArguments, PlaceArguments, ScaleArguments, SecretVerb, ServeArguments,
 };
@@ -101,7 +103,7 @@ pub enum Verb {
     Verify(VerifyArguments),
     /// Turn a bundle into running functions
     #[command(
-        after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode"
+        after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode\n  tranche deploy bundle --name vgg --target openfaas --registry ghcr.io/me\n  tranche deploy bundle --name vgg --target lambda --step-functions"
     )]
     Deploy(DeployArguments),
     /// Send a request through a deployment; prints or saves the outputs, and the bill
@@ -128,6 +130,12 @@ pub enum Verb {
     /// Set the replicas of a deployment's functions
     #[command(after_help = "Examples:\n  tranche scale vgg 3\n  tranche scale vgg 2 --slice slice-1")]
     Scale(ScaleArguments),
+    /// Go back to the versions that a deployment on Lambda served before, or end a canary
+    #[command(after_help = "Examples:\n  tranche rollback vgg")]
+    Rollback(VersionArguments),
+    /// Send all requests to the new versions of a canary
+    #[command(after_help = "Examples:\n  tranche deploy bundle --name vgg --target lambda --canary 10%\n  tranche promote vgg")]
+    Promote(VersionArguments),
     /// List, set or remove secrets of an OpenFaaS gateway
     #[command(
         subcommand,
@@ -184,12 +192,15 @@ pub struct DoctorArguments {
     /// The library.
     #[command(flatten)]
     pub library: LibraryArguments,
-    /// Also look at a target: the gateway, and what images need
-    #[arg(short, long, value_parser = ["openfaas"])]
+    /// Also look at a target: the gateway, or the AWS account and the policy that deploying needs
+    #[arg(short, long, value_parser = ["openfaas", "lambda"])]
     pub target: Option<String>,
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewayArguments,
+    /// AWS.
+    #[command(flatten)]
+    pub aws: AwsArguments,
 }
 
 /// `inspect`
@@ -293,7 +304,7 @@ pub struct DeployArguments {
     #[arg(short, long)]
     pub name: Option<String>,
     /// Where to
-    #[arg(short, long, default_value = "local", value_parser = ["local", "openfaas"])]
+    #[arg(short, long, default_value = "local", value_parser = ["local", "openfaas", "lambda"])]
     pub target: String,
     /// The engine.
     #[command(flatten)]
@@ -319,6 +330,15 @@ pub struct DeployArguments {
     /// Images and functions.
     #[command(flatten)]
     pub openfaas: OpenFaasArguments,
+    /// AWS.
+    #[command(flatten)]
+    pub aws: AwsArguments,
+    /// Packages and functions.
+    #[command(flatten)]
+    pub lambda: LambdaArguments,
+    /// Write what the target is told into this folder, and deploy nothing (OpenFaaS: stack.yaml, functions.json and a template; Lambda: a SAM template, a state machine, IAM policies)
+    #[arg(long, value_name = "FOLDER", conflicts_with = "dry_run")]
+    pub emit: Option<PathBuf>,
 }
 
 /// `invoke`
@@ -347,14 +367,14 @@ pub struct InvokeArguments {
     /// Seconds that one request may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub deadline: u64,
-    /// Let slices hand the request on to each other, and wait for the answer at a listener
-    #[arg(long)]
-    pub hand_on: bool,
-    /// Where to listen for that answer
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0", requires = "hand_on")]
+    /// Who walks the request through the slices
+    #[arg(long, value_enum, default_value_t)]
+    pub via: Via,
+    /// With --via hand-on on OpenFaaS: where to listen for the answer
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub callback: std::net::SocketAddr,
     /// The listener's URL as functions reach it [default: its address]
-    #[arg(long, value_name = "URL", requires = "hand_on")]
+    #[arg(long, value_name = "URL")]
     pub callback_url: Option<String>,
     /// Where it is.
     #[command(flatten)]

@@ -57,6 +57,21 @@ pub struct Settings {
     /// The functions' program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shim: Option<PathBuf>,
+    /// AWS region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Profile of the AWS configuration files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws_profile: Option<String>,
+    /// Endpoint of all AWS services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint_url: Option<String>,
+    /// ARN of the role of functions on Lambda.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Bucket for code and tensors on Lambda.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
     /// Folder of profiles, models and engines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -83,6 +98,11 @@ const KEYS: &[&str] = &[
     "namespace",
     "registry",
     "shim",
+    "region",
+    "aws_profile",
+    "endpoint_url",
+    "role",
+    "bucket",
     "cache",
     "state",
 ];
@@ -107,6 +127,11 @@ impl Default for Settings {
             namespace: None,
             registry: None,
             shim: None,
+            region: None,
+            aws_profile: None,
+            endpoint_url: None,
+            role: None,
+            bucket: None,
             cache: None,
             state: None,
         }

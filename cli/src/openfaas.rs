@@ -3,8 +3,9 @@
 
 use crate::arguments::DeployArguments;
 use crate::config::Settings;
-use crate::context::{Context, this_program};
+use crate::context::Context;
 use crate::failure::Failure;
+use crate::programs::{block_on, engine_library, find_program, shim_names};
 use crate::targets;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,7 @@ impl Route<'_> {
         });
         let engine = self.request.options.engine.as_deref().unwrap_or(&self.manifest.engine);
         let shim = find_program(self.settings.shim.as_deref(), shim_names(engine), "--shim")?;
-        let library = if engine == "onnxruntime" { Some(self.library()?) } else { None };
+        let library = if engine == "onnxruntime" { Some(engine_library(self.settings)?) } else { None };
         let request = ImageRequest {
             engine_library: library,
             ..ImageRequest::new(&self.request.bundle, &shim, &folder)
@@ -77,14 +78,6 @@ impl Route<'_> {
         let what = format!("{} image(s), {bytes} in all, with {}", index.images.len(), shim.display());
         self.context.printer.step("Made", &what);
         Ok((folder, index))
-    }
-
-    fn library(&self) -> Result<PathBuf, Failure> {
-        let found = self.settings.library().or_else(tranche_engine::cached_library);
-        found.filter(|path| path.is_file()).ok_or_else(|| {
-            Failure::new("engine", exit_code::USAGE, "no ONNX Runtime library to put into the images")
-                .hint("get one with `tranche engine add onnxruntime`, or name one with `--onnxruntime`")
-        })
     }
 
     /// Where each slice's image goes, pinned by its digest.
@@ -315,17 +308,6 @@ fn push(
     })
 }
 
-/// Waits for a question to the gateway.
-///
-/// # Errors
-/// When no runtime can be started.
-pub fn block_on<T>(question: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure::new("process", exit_code::REMOTE, format!("cannot start a runtime: {error}"))
-    })?;
-    Ok(runtime.block_on(question))
-}
-
 /// A tag that names the image for people; its digest is what counts.
 fn tag(digest: &tranche_schema::Digest) -> String {
     format!("sha-{}", digest.short())
@@ -342,37 +324,4 @@ fn pinned(references: &BTreeMap<String, Reference>, index: &ImageIndex) -> BTree
 /// `HOST/PATH@sha256:…`: what a container runtime takes everywhere.
 fn pin(reference: &Reference, digest: &tranche_schema::Digest) -> String {
     format!("{}/{}@{digest}", reference.host(), reference.repository())
-}
-
-/// The shims that can run an engine, the best first.
-fn shim_names(engine: &str) -> &'static [&'static str] {
-    match engine {
-        "onnxruntime" => &["tranche-shim-onnxruntime", "tranche-shim"],
-        _ => &["tranche-shim-static", "tranche-shim"],
-    }
-}
-
-/// The program given, else the first of these names beside this program, in `shims/`
-/// beside it, or in `shims/` one folder up, where `cargo xtask shim` puts it.
-fn find_program(given: Option<&Path>, names: &[&str], flag: &str) -> Result<PathBuf, Failure> {
-    if let Some(path) = given {
-        return if path.is_file() {
-            Ok(path.to_owned())
-        } else {
-            Err(Failure::usage(format!("there is no file {} (`{flag}`)", path.display())))
-        };
-    }
-    let program = this_program()?;
-    let beside = program.parent().unwrap_or(Path::new("."));
-    let above = beside.parent().unwrap_or(beside).join("shims");
-    let folders = [beside.join("shims"), above, beside.to_owned()];
-    let found = names
-        .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))
-        .find(|path| path.is_file());
-    found.ok_or_else(|| {
-        Failure::usage(format!("no program `{}` beside {}", names.join("` or `"), program.display())).hint(format!(
-            "build it with `cargo xtask shim` or `cargo build --release --workspace`, or name it with `{flag}`"
-        ))
-    })
 }

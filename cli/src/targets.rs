@@ -5,11 +5,75 @@ use crate::config::Settings;
 use crate::deployments::local_target;
 use crate::failure::Failure;
 use std::path::PathBuf;
+use std::str::FromStr;
 use tranche_deployer::Target;
 use tranche_deployer::openfaas::{
     Credentials, Gateway, GatewayTimeouts, GatewayUrl, OpenFaasSettings, OpenFaasTarget,
 };
 use tranche_schema::{Deployment, Document as _, exit_code};
+
+/// The targets there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Processes of this machine.
+    Local,
+    /// Functions behind an OpenFaaS gateway.
+    OpenFaas,
+    /// Functions on AWS Lambda.
+    Lambda,
+}
+
+impl FromStr for Kind {
+    type Err = Failure;
+
+    fn from_str(name: &str) -> Result<Self, Failure> {
+        match name {
+            "local" => Ok(Self::Local),
+            "openfaas" => Ok(Self::OpenFaas),
+            "lambda" => Ok(Self::Lambda),
+            _ => Err(Failure::usage(format!("there is no target `{name}`"))
+                .hint("the targets are local, openfaas and lambda")),
+        }
+    }
+}
+
+impl Kind {
+    /// Every target, in the order in which deployments are looked for.
+    const ALL: [Self; 3] = [Self::Local, Self::OpenFaas, Self::Lambda];
+
+    /// Names of the deployments on it that this machine knows of, in order.
+    fn names(self, settings: &Settings) -> Result<Vec<String>, Failure> {
+        let Some(folder) = self.folder(settings) else { return Ok(local_target(settings)?.list()?) };
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// What `deploy` wrote of a deployment, if it can be read.
+    fn known(self, settings: &Settings, name: &str) -> Option<Deployment> {
+        Deployment::read(&self.deployment_path(settings, name).ok()?).ok()
+    }
+
+    fn deployment_path(self, settings: &Settings, name: &str) -> Result<PathBuf, Failure> {
+        match self.folder(settings) {
+            Some(folder) => Ok(folder.join(name).join("deployment.json")),
+            None => Ok(local_target(settings)?.deployment_path(name)),
+        }
+    }
+
+    /// Folder of the deployments of a target that is not on this machine.
+    fn folder(self, settings: &Settings) -> Option<PathBuf> {
+        match self {
+            Self::Local => None,
+            Self::OpenFaas => Some(settings.state().join("openfaas")),
+            Self::Lambda => Some(settings.state().join("lambda")),
+        }
+    }
+}
 
 /// A gateway on this machine, as faasd and a forwarded port of Kubernetes listen.
 pub const DEFAULT_GATEWAY: &str = "http://127.0.0.1:8080";
@@ -23,7 +87,7 @@ pub fn gateway(
     arguments: &GatewayArguments,
     name: Option<&str>,
 ) -> Result<Gateway, Failure> {
-    let known = name.and_then(|name| known_openfaas(settings, name));
+    let known = name.and_then(|name| Kind::OpenFaas.known(settings, name));
     let known = known.and_then(|deployment| deployment.openfaas);
     let url = settings.gateway.clone().or_else(|| known.as_ref().map(|known| known.gateway.clone()));
     let url = GatewayUrl::parse(url.as_deref().unwrap_or(DEFAULT_GATEWAY))?;
@@ -46,6 +110,33 @@ pub fn openfaas_target(
     Ok(OpenFaasTarget::new(&settings.state(), gateway, OpenFaasSettings::default())?)
 }
 
+/// The AWS Lambda target for what needs no packages: all but `deploy`.
+///
+/// # Errors
+/// When AWS's configuration or credentials cannot be read.
+pub fn lambda_target(
+    settings: &Settings,
+    name: Option<&str>,
+) -> Result<LambdaTarget, Failure> {
+    Ok(LambdaTarget::new(&settings.state(), aws_session(settings, name)?, LambdaSettings::default())?)
+}
+
+/// The account that the settings name, else that of the deployment `name`, else the standard
+/// chain's.
+///
+/// # Errors
+/// When AWS's configuration or credentials cannot be read.
+pub fn aws_session(settings: &Settings, name: Option<&str>) -> Result<AwsSession, Failure> {
+    let known = name.and_then(|name| Kind::Lambda.known(settings, name));
+    let known = known.and_then(|deployment| deployment.lambda);
+    let options = AwsOptions {
+        region: settings.region.clone().or_else(|| known.as_ref().map(|known| known.region.clone())),
+        profile: settings.aws_profile.clone(),
+        endpoint: settings.endpoint_url.clone().or_else(|| known.and_then(|known| known.endpoint)),
+    };
+    Ok(AwsSession::connect(&options)?)
+}
+
 /// The target that a deployment is on: the one asked for, else the one that
 /// knows a deployment of that name, else the local one.
 ///
@@ -56,33 +147,37 @@ pub fn target_of(
     place: &PlaceArguments,
     name: &str,
 ) -> Result<Box<dyn Target>, Failure> {
-    if is_on_openfaas(settings, place, name)? {
-        Ok(Box::new(openfaas_target(settings, &place.gateway, Some(name))?))
-    } else {
-        Ok(Box::new(local_target(settings)?))
-    }
+    open(settings, place, kind_of(settings, place, name)?, name)
+}
+
+fn open(
+    settings: &Settings,
+    place: &PlaceArguments,
+    kind: Kind,
+    name: &str,
+) -> Result<Box<dyn Target>, Failure> {
+    Ok(match kind {
+        Kind::Local => Box::new(local_target(settings)?),
+        Kind::OpenFaas => Box::new(openfaas_target(settings, &place.gateway, Some(name))?),
+        Kind::Lambda => Box::new(lambda_target(settings, Some(name))?),
+    })
 }
 
 /// A deployment's name and the target that it is on.
 pub type Placed = (String, Box<dyn Target>);
 
 /// Every deployment that this machine knows of, with its target: of the one
-/// target asked for, or of both.
+/// target asked for, or of all.
 ///
 /// # Errors
 /// When the state cannot be read.
 pub fn all(settings: &Settings, place: &PlaceArguments) -> Result<Vec<Placed>, Failure> {
-    let asked = place.target.as_deref();
+    let asked = place.target.as_deref().map(str::parse::<Kind>).transpose()?;
     let mut found: Vec<Placed> = Vec::new();
-    if asked != Some("openfaas") {
-        for name in local_target(settings)?.list()? {
-            found.push((name, Box::new(local_target(settings)?)));
-        }
-    }
-    if asked != Some("local") {
-        for name in openfaas_names(settings) {
-            let target = openfaas_target(settings, &place.gateway, Some(&name))?;
-            found.push((name, Box::new(target)));
+    for kind in Kind::ALL.into_iter().filter(|kind| asked.is_none_or(|asked| asked == *kind)) {
+        for name in kind.names(settings)? {
+            let target = open(settings, place, kind, &name)?;
+            found.push((name, target));
         }
     }
     Ok(found)
@@ -91,8 +186,7 @@ pub fn all(settings: &Settings, place: &PlaceArguments) -> Result<Vec<Placed>, F
 /// Names of all deployments that this machine knows of, for messages.
 #[must_use]
 pub fn names(settings: &Settings) -> Vec<String> {
-    let local = local_target(settings).ok().and_then(|target| target.list().ok()).unwrap_or_default();
-    local.into_iter().chain(openfaas_names(settings)).collect()
+    Kind::ALL.into_iter().flat_map(|kind| kind.names(settings).unwrap_or_default()).collect()
 }
 
 /// Reads what `deploy` wrote of a deployment.
@@ -119,38 +213,18 @@ pub fn read(settings: &Settings, place: &PlaceArguments, name: &str) -> Result<D
 /// # Errors
 /// When this program's own path cannot be found.
 pub fn deployment_path(settings: &Settings, place: &PlaceArguments, name: &str) -> Result<PathBuf, Failure> {
-    if is_on_openfaas(settings, place, name)? {
-        Ok(openfaas_folder(settings).join(name).join("deployment.json"))
-    } else {
-        Ok(local_target(settings)?.deployment_path(name))
-    }
+    kind_of(settings, place, name)?.deployment_path(settings, name)
 }
 
-fn is_on_openfaas(settings: &Settings, place: &PlaceArguments, name: &str) -> Result<bool, Failure> {
-    match place.target.as_deref() {
-        Some(target) => Ok(target == "openfaas"),
-        None if local_target(settings)?.list()?.iter().any(|known| known == name) => Ok(false),
-        // A gateway is named: what is deployed there may be known only there.
-        None => {
-            Ok(place.gateway.gateway.is_some() || openfaas_names(settings).iter().any(|known| known == name))
+fn kind_of(settings: &Settings, place: &PlaceArguments, name: &str) -> Result<Kind, Failure> {
+    if let Some(target) = &place.target {
+        return target.parse();
+    }
+    for kind in Kind::ALL {
+        if kind.names(settings)?.iter().any(|known| known == name) {
+            return Ok(kind);
         }
     }
-}
-
-fn known_openfaas(settings: &Settings, name: &str) -> Option<Deployment> {
-    Deployment::read(&openfaas_folder(settings).join(name).join("deployment.json")).ok()
-}
-
-fn openfaas_folder(settings: &Settings) -> PathBuf {
-    settings.state().join("openfaas")
-}
-
-fn openfaas_names(settings: &Settings) -> Vec<String> {
-    let entries = std::fs::read_dir(openfaas_folder(settings)).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
+    // A gateway is named: what is deployed there may be known only there.
+    Ok(if place.gateway.gateway.is_some() { Kind::OpenFaas } else { Kind::Local })
 }

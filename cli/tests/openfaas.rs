@@ -51,7 +51,7 @@ fn slices_hand_a_request_on_by_themselves() {
     let platform = Platform::start(Provider::Faasd);
     platform.package("gcn_cora", &["--min-slices", "2"]);
     platform.deploy(&["--continue-to", platform.gateway(), "--continue-to", "http://127.0.0.1"]);
-    platform.assert_answer_of("gcn_cora", &["--hand-on"]);
+    platform.assert_answer_of("gcn_cora", &["--via", "hand-on"]);
     platform.json(&["destroy", "model"]);
 }
 

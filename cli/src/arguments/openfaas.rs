@@ -1,5 +1,6 @@
 //! Arguments of the verbs that speak to an OpenFaaS gateway.
 
+use super::AwsArguments;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -9,13 +10,17 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Target")]
 pub struct PlaceArguments {
     /// Where it is [default: where a deployment of that name is known, else local]
-    #[arg(short, long, value_parser = ["local", "openfaas"])]
+    #[arg(short, long, value_parser = ["local", "openfaas", "lambda"])]
     #[serde(skip)]
     pub target: Option<String>,
     /// The gateway.
     #[command(flatten)]
     #[serde(flatten)]
     pub gateway: GatewayArguments,
+    /// AWS.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub aws: AwsArguments,
 }
 
 /// How an OpenFaaS gateway is reached. Its password comes from a file, the
@@ -89,7 +94,7 @@ pub struct OpenFaasArguments {
     #[arg(long, value_name = "COUNT")]
     #[serde(skip)]
     pub replicas: Option<u32>,
-    /// Base URL that slices may hand requests on to, for `invoke --hand-on`: the gateway's, the callback's (may be repeated)
+    /// Base URL that slices may hand requests on to, for `invoke --via hand-on`: the gateway's, the callback's (may be repeated)
     #[arg(long = "continue-to", value_name = "URL")]
     #[serde(skip)]
     pub continue_to: Vec<String>,
@@ -105,10 +110,6 @@ pub struct OpenFaasArguments {
     #[arg(long, value_name = "COUNT")]
     #[serde(skip)]
     pub function_limit: Option<usize>,
-    /// Write stack.yaml, functions.json and a faas-cli template into this folder, and deploy nothing
-    #[arg(long, value_name = "FOLDER", conflicts_with = "dry_run")]
-    #[serde(skip)]
-    pub emit: Option<PathBuf>,
     /// Write the images as one OCI archive, and deploy nothing
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     #[serde(skip)]

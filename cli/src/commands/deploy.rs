@@ -44,13 +44,13 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
     let route = Route { context, settings: &settings, arguments, request: &request, manifest: &manifest };
     let (folder, index) = route.images()?;
     let options = &arguments.openfaas;
-    if options.emit.is_some() || options.oci_archive.is_some() {
+    if arguments.emit.is_some() || options.oci_archive.is_some() {
         let mut written = Vec::new();
         if let Some(path) = &options.oci_archive {
             route.archive(&folder, path)?;
             written.push(path.clone());
         }
-        if let Some(path) = &options.emit {
+        if let Some(path) = &arguments.emit {
             written.extend(route.emit(path, &index, &route.references(&index)?)?);
         }
         let written = Written { images: folder, written };

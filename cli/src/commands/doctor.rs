@@ -2,7 +2,7 @@ use super::engine;
 use crate::arguments::DoctorArguments;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::openfaas::block_on;
+use crate::programs::block_on;
 use crate::targets;
 use serde::Serialize;
 use std::path::PathBuf;

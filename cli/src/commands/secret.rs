@@ -1,7 +1,7 @@
 use crate::arguments::SecretVerb;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::openfaas::block_on;
+use crate::programs::block_on;
 use crate::targets;
 use serde::Serialize;
 use std::io::Read as _;

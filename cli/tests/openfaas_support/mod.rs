@@ -1,6 +1,7 @@
 //! A registry, a gateway and the program, as one place.
 
 use crate::support::Place;
+use crate::support::walk::{assert_same, assert_same_as_whole, package, parallel_cuts};
 use assert_cmd::Command;
 use serde_json::Value;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -75,15 +76,21 @@ impl Platform {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// From a model to a verified bundle.
     pub fn package(&self, model: &str, cuts: &[&str]) {
-        if !self.path("profile.json").exists() {
-            self.json(&["profile", model, "--repeats", "1"]);
-        }
-        let partition: Vec<&str> = ["partition", model].iter().chain(cuts).copied().collect();
-        self.json(&partition);
-        self.json(&["package", model]);
-        self.json(&["verify", model]);
+        package(&self.place, model, cuts);
+    }
+
+    pub fn assert_answer(&self, model: &str) {
+        self.assert_answer_of(model, &[]);
+    }
+
+    pub fn assert_answer_of(&self, model: &str, more: &[&str]) {
+        self.json(&[&["invoke", NAME, "--random", "--output", "sliced.npz"], more].concat());
+        assert_same_as_whole(&self.place, model, "sliced.npz");
+    }
+
+    pub fn parallel_cuts(&self, model: &str) -> String {
+        parallel_cuts(&self.place, model)
     }
 
     pub fn deploy(&self, more: &[&str]) -> Value {
@@ -103,33 +110,6 @@ impl Platform {
             .unwrap();
         let document: Value = serde_json::from_slice(&output.stdout).unwrap();
         (output.status.code().unwrap(), document["error"].clone())
-    }
-
-    /// The deployed slices answer with the bits of the whole model.
-    pub fn assert_answer(&self, model: &str) {
-        self.assert_answer_of(model, &[]);
-    }
-
-    pub fn assert_answer_of(&self, model: &str, more: &[&str]) {
-        let arguments: Vec<&str> =
-            ["invoke", NAME, "--random", "--output", "sliced.npz"].iter().chain(more).copied().collect();
-        self.json(&arguments);
-        self.json(&[
-            "run",
-            model,
-            "--strategy",
-            "unsplit",
-            "--repeats",
-            "1",
-            "--requests",
-            "1",
-            "--no-unsplit",
-            "--name",
-            "whole",
-            "--output",
-            "whole.npz",
-        ]);
-        self.assert_same("sliced.npz", "whole.npz", 1e-5);
     }
 
     /// The front door says what the model takes, and answers a request in JSON as
@@ -153,24 +133,7 @@ impl Platform {
         let answer: Value =
             serde_json::from_str(&send(reqwest::Client::new().post(&url).body(request))).unwrap();
         std::fs::write(self.path("answered.json"), answer["outputs"].to_string()).unwrap();
-        self.assert_same("answered.json", "invoked.npz", 0.0);
-    }
-
-    /// Two files hold the model's outputs with the same values, but for `tolerance` of their scale.
-    fn assert_same(&self, left: &str, right: &str, tolerance: f64) {
-        let plan = Plan::read(&self.path("plan.json")).unwrap();
-        let tensors = |name: &str| {
-            let file = self.path(name).display().to_string();
-            let mut tensors = tranche_cli::tensor_files::read_tensors(&file, &plan.outputs).unwrap();
-            tensors.sort_by(|(left, _), (right, _)| left.cmp(right));
-            tensors
-        };
-        let (left, right) = (tensors(left), tensors(right));
-        assert_eq!((left.len(), right.len()), (plan.outputs.len(), plan.outputs.len()));
-        for ((name, left), (_, right)) in left.iter().zip(&right) {
-            let found = tranche_engine::compare(right, left).unwrap();
-            assert!(found.max_relative <= tolerance, "{name} differs by {}", found.max_relative);
-        }
+        assert_same(&self.place, "answered.json", "invoked.npz", 0.0);
     }
 
     /// Names of the functions that the gateway runs.
@@ -200,31 +163,7 @@ impl Platform {
         self.double.forget_calls();
     }
 
-    /// A manual strategy with two slices of one layer each, of which the later one reads
-    /// nothing of the earlier.
-    pub fn parallel_cuts(&self, model: &str) -> String {
-        let profile = self.json(&["profile", model, "--repeats", "1"]);
-        let layers: Vec<&str> = profile["layers"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|layer| layer["name"].as_str().unwrap())
-            .collect();
-        layers
-            .windows(3)
-            .map(|cuts| format!("manual={}", cuts.join(",")))
-            .find(|strategy| {
-                let output = self.tranche(&["partition", model, "--strategy", strategy, "--json"]).output();
-                let plan: Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
-                let names = |of: &str, slice: usize| -> Vec<String> {
-                    let tensors = plan["slices"][slice][of].as_array();
-                    tensors.into_iter().flatten().map(|tensor| tensor["name"].to_string()).collect()
-                };
-                let (made, read) = (names("outputs", 1), names("inputs", 2));
-                !made.is_empty() && !read.is_empty() && made.iter().all(|name| !read.contains(name))
-            })
-            .expect("no two layers side by side")
-    }
+
 }
 
 /// Debian's docker-registry on loopback: its address, its files, its process.

@@ -1,5 +1,8 @@
 //! The program in a place of its own.
 
+#[allow(dead_code)]
+pub mod walk;
+
 use assert_cmd::Command;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
