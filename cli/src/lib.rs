@@ -13,6 +13,7 @@ pub mod deployments;
 pub mod failure;
 pub mod inputs;
 mod interruption;
+pub mod lock;
 mod openfaas;
 pub mod pipeline;
 pub mod prepare;

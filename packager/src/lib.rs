@@ -23,6 +23,6 @@ pub mod image;
 pub mod openfaas;
 mod replace;
 
-pub use bundle::package;
+pub use bundle::{package, package_expected};
 pub use check::check_bundle;
 pub use error::PackageError;
