@@ -3,12 +3,15 @@
 mod groups;
 mod lambda;
 mod openfaas;
+mod pipelines;
 
 pub use groups::{EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments};
 pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
     GatewayArguments, OpenFaasArguments, PlaceArguments, ScaleArguments, SecretVerb, ServeArguments,
 };
+
+pub use pipelines::{DiffArguments, LockArguments, LockedArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -20,6 +23,7 @@ const EXIT_CODES: &str = "Exit codes:
   20  the model, or a file made from it, is broken, stale or cannot be run
   30  no plan satisfies the constraints
   40  slices and whole model disagree
+  41  something is not what the lock file holds (--locked)
   50  a function, a server or a child process failed or did not answer in time
   101 a bug in tranche
   130 interrupted: what `run` or `demo` deployed is removed, a `deploy` is undone";
@@ -90,9 +94,14 @@ pub enum Verb {
     Profile(ProfileArguments),
     /// Decide which layers run in which function; writes plan.json
     #[command(
-        after_help = "Examples:\n  tranche partition model.onnx --profile profile.json\n  tranche partition model.onnx --strategy similarity --max-slices 4\n  tranche partition model.onnx --strategy manual=pool1,relu5"
+        after_help = "Examples:\n  tranche partition model.onnx --profile profile.json\n  tranche partition model.onnx --strategy similarity --max-slices 4\n  tranche partition model.onnx --strategy manual=pool1,relu5\n  tranche partition model.onnx --locked"
     )]
     Partition(PartitionArguments),
+    /// Show what two plans do differently: slices, memory, what they are predicted to cost
+    #[command(
+        after_help = "Examples:\n  tranche diff before/plan.json plan.json\n  tranche diff before/plan.json plan.json --markdown >> \"$GITHUB_STEP_SUMMARY\""
+    )]
+    Diff(DiffArguments),
     /// Make a bundle of slices from a plan
     #[command(after_help = "Examples:\n  tranche package model.onnx --plan plan.json --output bundle")]
     Package(PackageArguments),
@@ -101,6 +110,11 @@ pub enum Verb {
         after_help = "Examples:\n  tranche verify model.onnx --bundle bundle\n  tranche verify model.onnx --bundle bundle --inputs image.npy"
     )]
     Verify(VerifyArguments),
+    /// Record the digests of model, profile, plan and bundle, for `--locked`; writes tranche.lock
+    #[command(
+        after_help = "Examples:\n  tranche lock model.onnx\n  tranche lock model.onnx --bundle out/bundle -o model.lock"
+    )]
+    Lock(LockArguments),
     /// Turn a bundle into running functions
     #[command(
         after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode\n  tranche deploy bundle --name vgg --target openfaas --registry ghcr.io/me\n  tranche deploy bundle --name vgg --target lambda --step-functions"
@@ -252,6 +266,9 @@ pub struct PartitionArguments {
     /// The profile to plan from
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     pub profile: PathBuf,
+    /// The lock file.
+    #[command(flatten)]
+    pub locked: LockedArguments,
     /// Where to write
     #[arg(short, long, value_name = "FILE", default_value = "plan.json")]
     pub output: PathBuf,
@@ -269,6 +286,9 @@ pub struct PackageArguments {
     /// The plan
     #[arg(short, long, value_name = "FILE", default_value = "plan.json")]
     pub plan: PathBuf,
+    /// The lock file.
+    #[command(flatten)]
+    pub locked: LockedArguments,
     /// The folder to make
     #[arg(short, long, value_name = "FOLDER", default_value = "bundle")]
     pub output: PathBuf,
@@ -286,6 +306,9 @@ pub struct VerifyArguments {
     /// The bundle
     #[arg(short, long, value_name = "FOLDER", default_value = "bundle")]
     pub bundle: PathBuf,
+    /// The lock file.
+    #[command(flatten)]
+    pub locked: LockedArguments,
     /// Seed of random inputs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -309,6 +332,9 @@ pub struct DeployArguments {
     /// The engine.
     #[command(flatten)]
     pub engine: EngineArguments,
+    /// The lock file.
+    #[command(flatten)]
+    pub locked: LockedArguments,
     /// Deploy although no verification says that the slices are right
     #[arg(long)]
     pub allow_unverified: bool,
@@ -396,6 +422,9 @@ pub struct RunArguments {
     /// What to respect.
     #[command(flatten)]
     pub plan: PlanArguments,
+    /// The lock file; profile and plan are then taken from the working folder, not made.
+    #[command(flatten)]
+    pub locked: LockedArguments,
     /// How many requests to send
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub requests: u32,

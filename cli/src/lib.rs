@@ -14,6 +14,7 @@ pub mod failure;
 pub mod inputs;
 mod interruption;
 mod lambda;
+pub mod lock;
 mod openfaas;
 pub mod pipeline;
 pub mod prepare;

@@ -4,11 +4,12 @@
 use crate::config::Settings;
 use crate::context::{Context, measuring_process};
 use crate::failure::Failure;
-use crate::prepare::Prepared;
+use crate::lock::Check;
+use crate::prepare::{Prepared, require};
 use crate::verification;
 use std::path::Path;
 use tranche_engine::{Engine, LoadOptions};
-use tranche_packager::package;
+use tranche_packager::{PackageError, package, package_expected};
 use tranche_partitioner::{CostModel, Problem, Strategy, partition, reprice};
 use tranche_profiler::{KnownTensors, ProfileRequest, Progress, environment};
 use tranche_schema::{
@@ -153,6 +154,37 @@ impl Walk<'_> {
     pub fn package(&self, plan: &Plan, output: &Path) -> Result<Manifest, Failure> {
         let version = env!("CARGO_PKG_VERSION");
         Ok(package(&self.prepared.graph, &self.prepared.identity, plan, output, version)?)
+    }
+
+    /// [`Walk::package`], but only a bundle that is as locked replaces what is at `output`.
+    ///
+    /// # Errors
+    /// As there, and when the bundle is another.
+    pub fn package_locked(&self, plan: &Plan, output: &Path, check: &mut Check) -> Result<Manifest, Failure> {
+        let (graph, identity) = (&self.prepared.graph, &self.prepared.identity);
+        let version = env!("CARGO_PKG_VERSION");
+        match package_expected(graph, identity, plan, output, version, check.expected_bundle()) {
+            Err(PackageError::OtherBundle { found, expected }) => {
+                check.bundle(output, &found).end()?;
+                Err(PackageError::OtherBundle { found, expected }.into())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Profile, plan and bundle in `work`, as they are locked: nothing is measured or planned.
+    ///
+    /// # Errors
+    /// When one is missing or is another than the locked one.
+    pub fn locked(&self, work: &Path, check: &mut Check) -> Result<(Profile, Plan, Manifest), Failure> {
+        let (profile_path, plan_path) = (work.join("profile.json"), work.join("plan.json"));
+        require(&profile_path, "run")?;
+        require(&plan_path, "run")?;
+        let (profile, plan) = (Profile::read(&profile_path)?, Plan::read(&plan_path)?);
+        check.engine(self.engine).model(&self.prepared.path, &self.prepared.identity.digest);
+        check.profile(&profile_path, &profile)?.plan(&plan_path, &plan)?.end()?;
+        let manifest = self.package_locked(&plan, &work.join("bundle"), check)?;
+        Ok((profile, plan, manifest))
     }
 
     /// Plans, packages and measures the chosen slices, and plans again with what was

@@ -32,13 +32,38 @@ pub fn package(
     output: &Path,
     tool_version: &str,
 ) -> Result<Manifest, PackageError> {
+    package_expected(graph, model, plan, output, tool_version, None)
+}
+
+/// [`package`], but what is at `output` stays as it is unless the bundle's manifest has the
+/// digest that is expected, where one is.
+///
+/// # Errors
+/// As [`package`], and [`PackageError::OtherBundle`].
+pub fn package_expected(
+    graph: &Graph,
+    model: &ModelIdentity,
+    plan: &Plan,
+    output: &Path,
+    tool_version: &str,
+    expected: Option<&Digest>,
+) -> Result<Manifest, PackageError> {
     if model.digest != plan.model.digest {
         let (planned, given) = (plan.model.digest.clone(), model.digest.clone());
         return Err(PackageError::StalePlan { planned, given });
     }
     let nodes = slice_nodes(graph, plan)?;
     let is_bundle = |folder: &Path| Manifest::read(&folder.join(Manifest::FILE)).is_ok();
-    replace_folder(output, is_bundle, |folder| write_bundle(graph, plan, &nodes, folder, tool_version))
+    replace_folder(output, is_bundle, |folder| {
+        let manifest = write_bundle(graph, plan, &nodes, folder, tool_version)?;
+        let found = Digest::of(manifest.to_json()?.as_bytes());
+        match expected {
+            Some(expected) if *expected != found => {
+                Err(PackageError::OtherBundle { expected: expected.clone(), found })
+            }
+            _ => Ok(manifest),
+        }
+    })
 }
 
 /// The nodes of each slice, each node of the graph exactly once.

@@ -17,6 +17,14 @@ pub enum PackageError {
         /// Digest of the model given.
         given: Digest,
     },
+    /// The bundle would not be the one that was asked for.
+    #[error("the bundle would be {}, but {} is expected", found.short(), expected.short())]
+    OtherBundle {
+        /// Digest of the manifest that was asked for.
+        expected: Digest,
+        /// Digest of the manifest that the plan gives.
+        found: Digest,
+    },
     /// The plan breaks a rule: a node unknown, missing or twice; a slice name
     /// that is no file name.
     #[error("the plan does not fit the model: {0}")]
@@ -100,6 +108,7 @@ impl PackageError {
             Self::StalePlan { .. } => {
                 "give the model that was planned, or profile and partition this one again"
             }
+            Self::OtherBundle { .. } => "give the plan and the version of tranche that it was made with",
             Self::InvalidPlan(_) | Self::Border { .. } => "make the plan again with `tranche partition`",
             Self::Slice { source, .. } | Self::Model(source) => source.hint(),
             Self::OutputExists(_) => "give another --output, or remove what is there",

@@ -25,6 +25,6 @@ pub mod lambda;
 pub mod openfaas;
 mod replace;
 
-pub use bundle::package;
+pub use bundle::{package, package_expected};
 pub use check::check_bundle;
 pub use error::PackageError;

@@ -59,7 +59,7 @@ fn slices(plan: &Plan) -> String {
     table(&rows, 2)
 }
 
-fn layer_span(slice: &SlicePlan) -> String {
+pub(crate) fn layer_span(slice: &SlicePlan) -> String {
     match slice.layers.as_slice() {
         [only] => only.clone(),
         [first, .., last] => format!("{first} .. {last} ({})", slice.layers.len()),
@@ -148,7 +148,7 @@ fn memory_time(value: GibSeconds, decimals: usize) -> String {
 }
 
 /// Aligned columns: the first `left` of them to the left, the others to the right.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]], left: usize) -> String {
+pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]], left: usize) -> String {
     let mut widths = [0; COLUMNS];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

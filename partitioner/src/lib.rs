@@ -6,6 +6,7 @@
 //! Equal inputs give byte-identical plans.
 
 pub mod cost;
+pub mod difference;
 mod error;
 mod explain;
 mod manual;

@@ -14,6 +14,7 @@ mod image;
 mod itinerary;
 mod json;
 mod lambda;
+mod lock;
 mod manifest;
 mod plan;
 mod profile;
@@ -30,6 +31,7 @@ pub use image::*;
 pub use itinerary::{Destination, Itinerary, Stop, to_ascii_json};
 pub use json::{TensorSeed, has_json_form, write_tensors_json};
 pub use lambda::*;
+pub use lock::Lock;
 pub use manifest::*;
 pub use plan::*;
 pub use profile::*;
@@ -51,6 +53,8 @@ pub mod exit_code {
     pub const INFEASIBLE: u8 = 30;
     /// Slices and whole model disagree.
     pub const MISMATCH: u8 = 40;
+    /// What was given is not what the lock file holds (`--locked`).
+    pub const NOT_LOCKED: u8 = 41;
     /// A function, a server or a child process failed or did not answer in time.
     pub const REMOTE: u8 = 50;
     /// Ctrl-C or SIGTERM; what the command had deployed for its own use is removed.

@@ -22,7 +22,7 @@ struct Step {
 
 /// Everything builds in the release profile, so that the engines are built once
 /// for the program and its tests, and checked once for lints and documentation.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step {
         name: "fmt",
         about: "the code is formatted",
@@ -40,6 +40,15 @@ const STEPS: [Step; 6] = [
         environment: &[],
         probe: &["--version"],
         install: "cargo install --locked typos-cli (or: pip install typos)",
+    },
+    Step {
+        name: "scripts",
+        about: "shell scripts, the action and the examples for pipelines are sound",
+        program: "bash",
+        arguments: &["ci/check.sh"],
+        environment: &[],
+        probe: &["ci/check.sh", "--probe"],
+        install: ".ci/run installs shellcheck, check-jsonschema and actionlint",
     },
     Step {
         name: "deny",
@@ -212,9 +221,12 @@ mod tests {
 
     #[test]
     fn steps_are_chosen_by_name() {
-        assert_eq!(chosen(&[]), ["fmt", "typos", "deny", "clippy", "doc", "test"]);
+        assert_eq!(chosen(&[]), ["fmt", "typos", "scripts", "deny", "clippy", "doc", "test"]);
         assert_eq!(chosen(&["--only", "test", "--only=fmt"]), ["fmt", "test"]);
-        assert_eq!(chosen(&["--skip", "deny", "--skip", "typos"]), ["fmt", "clippy", "doc", "test"]);
+        assert_eq!(
+            chosen(&["--skip", "deny", "--skip", "typos"]),
+            ["fmt", "scripts", "clippy", "doc", "test"]
+        );
         assert_eq!(chosen(&["--only", "fmt", "--skip", "fmt"]), [""; 0]);
     }
 

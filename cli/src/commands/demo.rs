@@ -1,4 +1,6 @@
-use crate::arguments::{DemoArguments, MeasureArguments, ModelArguments, PlanArguments, RunArguments};
+use crate::arguments::{
+    DemoArguments, LockedArguments, MeasureArguments, ModelArguments, PlanArguments, RunArguments,
+};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -17,6 +19,7 @@ pub fn run(context: &Context, arguments: &DemoArguments) -> Result<(), Failure> 
         engine: arguments.engine.clone(),
         measure: MeasureArguments::default(),
         plan: PlanArguments::default(),
+        locked: LockedArguments::default(),
         requests: 5,
         work: Some(folder.path().to_owned()),
         output: None,

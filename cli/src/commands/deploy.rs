@@ -2,6 +2,7 @@ use crate::arguments::DeployArguments;
 use crate::context::Context;
 use crate::deployments;
 use crate::failure::Failure;
+use crate::lock::Check;
 use crate::openfaas::Route;
 use crate::prepare::require;
 use crate::{interruption, table};
@@ -23,6 +24,9 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
     let settings = context.settings(&[&arguments.engine, &arguments.gateway, &arguments.openfaas])?;
     require(&arguments.bundle, "package")?;
     let manifest = Manifest::read(&arguments.bundle.join(Manifest::FILE))?;
+    let mut check = Check::open(&arguments.locked)?;
+    check.engine_name(arguments.engine.engine.as_deref().unwrap_or(&manifest.engine));
+    check.model(&arguments.bundle, &manifest.model.digest).manifest(&arguments.bundle, &manifest)?.end()?;
     let request = DeployRequest {
         bundle: arguments.bundle.clone(),
         name: arguments.name.clone().unwrap_or_else(|| deployments::name_for(&manifest.model.name)),

@@ -3,10 +3,12 @@
 mod demo;
 mod deploy;
 mod destroy;
+mod diff;
 mod doctor;
 mod engine;
 mod inspect;
 mod invoke;
+mod lock;
 mod logs;
 mod models;
 mod package;
@@ -37,8 +39,10 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode, Failure> {
         Verb::Inspect(arguments) => inspect::run(&context, &arguments).map(done),
         Verb::Profile(arguments) => profile::run(&context, &arguments).map(done),
         Verb::Partition(arguments) => partition::run(&context, &arguments).map(done),
+        Verb::Diff(arguments) => diff::run(&context, &arguments),
         Verb::Package(arguments) => package::run(&context, &arguments).map(done),
         Verb::Verify(arguments) => verify::run(&context, &arguments).map(done),
+        Verb::Lock(arguments) => lock::run(&context, &arguments).map(done),
         Verb::Deploy(arguments) => deploy::run(&context, &arguments),
         Verb::Invoke(arguments) => invoke::run(&context, &arguments).map(done),
         Verb::Run(arguments) => run::run(&context, &arguments).map(done),

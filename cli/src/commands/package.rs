@@ -2,16 +2,20 @@ use super::profile::Loaded;
 use crate::arguments::PackageArguments;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::lock::Check;
 use crate::prepare::require;
 use crate::table;
 use tranche_schema::{ByteCount, Document as _, Manifest, Plan};
 
 pub fn run(context: &Context, arguments: &PackageArguments) -> Result<(), Failure> {
     let settings = context.settings(&[&arguments.engine])?;
+    let mut check = Check::open(&arguments.locked)?;
     require(&arguments.plan, "partition")?;
     let plan = Plan::read(&arguments.plan)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
-    let manifest = loaded.walk(context).package(&plan, &arguments.output)?;
+    check.engine(&*loaded.engine).model(&loaded.prepared.path, &loaded.prepared.identity.digest);
+    check.plan(&arguments.plan, &plan)?.end()?;
+    let manifest = loaded.walk(context).package_locked(&plan, &arguments.output, &mut check)?;
     context.printer.step("Packaged", &format!("{}", arguments.output.display()));
     context.printer.result(&manifest, || render(&manifest))
 }

@@ -2,15 +2,21 @@ use super::profile::Loaded;
 use crate::arguments::PartitionArguments;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::lock::Check;
 use crate::prepare::require;
 use tranche_schema::{Document as _, Profile};
 
 pub fn run(context: &Context, arguments: &PartitionArguments) -> Result<(), Failure> {
     let settings = context.settings(&[&arguments.engine, &arguments.plan])?;
+    let mut check = Check::open(&arguments.locked)?;
     require(&arguments.profile, "profile")?;
     let profile = Profile::read(&arguments.profile)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
+    check.engine(&*loaded.engine).model(&loaded.prepared.path, &loaded.prepared.identity.digest);
+    check.profile(&arguments.profile, &profile)?.end()?;
     let plan = loaded.walk(context).partition(&profile)?;
+    // What is locked is not written over by something else.
+    check.plan(&arguments.output, &plan)?.end()?;
     plan.write(&arguments.output)?;
     context
         .printer

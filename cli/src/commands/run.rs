@@ -5,6 +5,7 @@ use crate::arguments::RunArguments;
 use crate::context::Context;
 use crate::deployments::{self, Deployed};
 use crate::failure::Failure;
+use crate::lock::Check;
 use crate::pipeline::Walk;
 use crate::{interruption, table, tensor_files, verification};
 use serde::Serialize;
@@ -55,6 +56,7 @@ pub fn run(context: &Context, arguments: &RunArguments) -> Result<(), Failure> {
 pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failure> {
     interruption::watch(context.printer.json());
     let settings = context.settings(&[&arguments.engine, &arguments.measure, &arguments.plan])?;
+    let mut check = Check::open(&arguments.locked)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
     let printer = &context.printer;
     let stages = loaded.walk(context);
@@ -62,23 +64,27 @@ pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failu
     let name = arguments.name.clone().unwrap_or_else(|| deployments::name_for(&prepared.identity.name));
     let work = arguments.work.clone().unwrap_or_else(|| Path::new(".tranche").join(&name));
 
-    let mut profile = stages.profile(!arguments.measure.no_cache)?;
-    printer.step(
-        "Profiled",
-        &format!(
-            "{} layers, {} alone on {} {}",
-            profile.layers.len(),
-            profile.whole.run.median_ms,
-            profile.environment.engine,
-            profile.environment.engine_version
-        ),
-    );
     let bundle = work.join("bundle");
-    let strategy: Strategy = loaded.settings.strategy.parse()?;
-    let sliced = stages.settle(&mut profile, &strategy, &loaded.settings.constraints(), &bundle)?;
     let (profile_path, plan_path) = (work.join("profile.json"), work.join("plan.json"));
-    profile.write(&profile_path)?;
-    sliced.0.write(&plan_path)?;
+    let profiled = |verb: &str, profile: &Profile| {
+        let environment = &profile.environment;
+        let engine = format!("{} {}", environment.engine, environment.engine_version);
+        let (layers, alone) = (profile.layers.len(), profile.whole.run.median_ms);
+        printer.step(verb, &format!("{layers} layers, {alone} alone on {engine}"));
+    };
+    let (mut profile, sliced) = if check.is_on() {
+        let (profile, plan, manifest) = stages.locked(&work, &mut check)?;
+        profiled("Locked", &profile);
+        (profile, (plan, manifest))
+    } else {
+        let mut profile = stages.profile(!arguments.measure.no_cache)?;
+        profiled("Profiled", &profile);
+        let strategy: Strategy = loaded.settings.strategy.parse()?;
+        let sliced = stages.settle(&mut profile, &strategy, &loaded.settings.constraints(), &bundle)?;
+        profile.write(&profile_path)?;
+        sliced.0.write(&plan_path)?;
+        (profile, sliced)
+    };
     printer.step("Planned", &format!("{} slice(s), {}", sliced.0.slices.len(), sliced.0.strategy));
     let record = stages.verify(&bundle, &sliced.1, None)?;
     outcome(&record)?;

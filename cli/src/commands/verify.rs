@@ -2,6 +2,7 @@ use super::profile::Loaded;
 use crate::arguments::VerifyArguments;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::lock::Check;
 use crate::prepare::require;
 use crate::table;
 use serde::Serialize;
@@ -14,9 +15,12 @@ struct SeedFlag {
 
 pub fn run(context: &Context, arguments: &VerifyArguments) -> Result<(), Failure> {
     let settings = context.settings(&[&arguments.engine, &SeedFlag { seed: arguments.seed }])?;
+    let mut check = Check::open(&arguments.locked)?;
     require(&arguments.bundle, "package")?;
     let manifest = tranche_packager::check_bundle(&arguments.bundle)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
+    check.engine(&*loaded.engine).model(&loaded.prepared.path, &loaded.prepared.identity.digest);
+    check.manifest(&arguments.bundle, &manifest)?.end()?;
     if loaded.prepared.identity.digest != manifest.model.digest {
         return Err(Failure::new(
             "verify",
