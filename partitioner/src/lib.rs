@@ -3,7 +3,7 @@
 //! [`Problem`] says what can be cut and what was measured, [`CostModel`] what
 //! things cost, [`Strategy`] how cuts are chosen, and [`partition`] makes a
 //! [`Plan`](tranche_schema::Plan) that [`verify`] accepts and [`render`] explains.
-//! Equal inputs give byte-identical plans.
+//! Equal inputs give byte-identical plans. [`price`] tells what a platform charges a month.
 
 pub mod cost;
 pub mod difference;
@@ -12,6 +12,7 @@ mod explain;
 mod manual;
 mod optimal;
 mod plan;
+pub mod price;
 mod problem;
 mod reason;
 mod relaxation;
