@@ -55,12 +55,12 @@ pub(super) fn of_zip(
         Some(LambdaPackageKind::ZipBucket) => Ok((LambdaPackageKind::ZipBucket, "asked for".to_owned())),
         _ if fits => Ok((
             LambdaPackageKind::ZipInline,
-            format!("its zip file of {zipped} is within the {limit} that a call takes"),
+            format!("its zip file of {zipped} is within the 50 MB that a call takes"),
         )),
         _ => Ok((
             LambdaPackageKind::ZipBucket,
             format!(
-                "its zip file of {zipped} is beyond the {limit} that a call takes, and unpacks to {}, within {}",
+                "its zip file of {zipped} is beyond the 50 MB that a call takes, and unpacks to {}, within {}",
                 unzipped.own + unzipped.layers,
                 ByteCount(UNZIPPED_BYTES)
             ),

@@ -15,6 +15,7 @@
 //! docs/formats/lambda-packages.md is the contract. Equal inputs give byte-identical folders.
 
 mod archive;
+mod asl;
 mod choice;
 mod describe;
 mod entry;
@@ -25,13 +26,16 @@ mod packages;
 pub mod policies;
 mod preflight;
 mod runtime;
+mod sam;
 
+pub use asl::{AslOptions, asl};
 pub use describe::{FunctionDescription, LambdaOptions, Memory, describe_entry, describe_functions};
 pub use entry::{EntryRequest, add_entry};
 pub use error::LambdaError;
 pub use name::{function_name, tag_value};
 pub use packages::{IMAGES_FOLDER, LambdaRequest, build_packages};
 pub use preflight::{Account, Finding, Severity, Surroundings, preflight};
+pub use sam::{SamOptions, sam};
 
 use crate::elf::Architecture;
 

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn names_say_what_runs() {
         assert_eq!(function_name("toy", "slice-0"), "toy-slice-0");
-        assert_eq!(function_name("toy", "Slice_0.a"), "toy-Slice_0-a-dbf2ef07");
+        assert_eq!(function_name("toy", "Slice_0.a"), "toy-Slice_0-a-e7f6a7b4");
         let long = function_name(&"d".repeat(60), "slice-0");
         assert_eq!((long.len(), &long[..56]), (64, format!("{}-", "d".repeat(55)).as_str()));
         assert!(!is_function_name("") && !is_function_name("a.b") && !is_function_name(&"a".repeat(65)));

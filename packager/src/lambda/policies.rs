@@ -110,13 +110,13 @@ pub fn state_machine_trust() -> Value {
     assumed_by("states.amazonaws.com")
 }
 
-/// What functions may: write to their own log groups; read, write and delete tensors; call
+/// What functions may: make and write to their own log groups; read, write and delete tensors; call
 /// functions of their own deployment, where requests go on by themselves or an entry walks.
 #[must_use]
 pub fn execution(scope: &PolicyScope) -> Value {
     let group = scope.arn("logs", &format!("log-group:/aws/lambda/{}-*", scope.deployment));
-    let mut statements =
-        vec![allow("Logs", &["logs:CreateLogStream", "logs:PutLogEvents"], &[format!("{group}:*")])];
+    let actions = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"];
+    let mut statements = vec![allow("Logs", &actions, &[group.clone(), format!("{group}:*")])];
     if let Some(store) = &scope.store {
         statements.push(allow(
             "Tensors",

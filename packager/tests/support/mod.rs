@@ -20,6 +20,13 @@ pub struct Prepared {
     request: ImageRequest,
 }
 
+impl Prepared {
+    /// The folder alone, whose files stay where they are.
+    pub fn into_folder(self) -> TempDir {
+        self.folder
+    }
+}
+
 impl Deref for Prepared {
     type Target = ImageRequest;
 

@@ -250,7 +250,7 @@ pub(super) fn check_against_plan(
     let planned = slice.size.memory_bytes;
     if planned > ByteCount::mebibytes(most) {
         findings.error(
-            format!("the plan gives it {planned} of memory, Lambda has {}", ByteCount::mebibytes(most)),
+            format!("the plan gives it {} MiB of memory, Lambda has {most} MiB", planned.as_mebibytes_ceil()),
             "plan again with `tranche partition --max-memory 10240MiB`",
         );
     } else if given < planned {
@@ -286,7 +286,7 @@ pub(super) fn check_against_plan(
         );
     }
     let expected = slice.prediction.billed_ms.as_seconds();
-    if expected > f64::from(function.timeout_s) {
+    if function.timeout_s > 0 && expected > f64::from(function.timeout_s) {
         findings.error(
             format!("the plan expects it to take {expected:.0} s, its timeout is {} s", function.timeout_s),
             "raise the timeout (900 s at most), or plan more slices",
