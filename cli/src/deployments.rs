@@ -4,6 +4,8 @@ use crate::config::Settings;
 use crate::context::{Context, this_program};
 use crate::failure::Failure;
 use crate::interruption;
+use crate::printer::Printer;
+use indicatif::ProgressBar;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -43,17 +45,22 @@ pub fn deploy(
 ) -> Result<Deployment, Failure> {
     let printer = &context.printer;
     let spinner = printer.spinner("Deploying");
-    let deployed = target.deploy(request, &mut |event| match event {
+    let deployed = target.deploy(request, &mut |event| show(&spinner, printer, event));
+    spinner.finish_and_clear();
+    Ok(deployed?)
+}
+
+/// Shows how far a change of a deployment is.
+pub fn show(spinner: &ProgressBar, printer: &Printer, event: DeployEvent) {
+    match event {
         DeployEvent::Starting { functions } => {
-            spinner.set_message(format!("starting {functions} function(s)"))
+            spinner.set_message(format!("starting {functions} function(s)"));
         }
         DeployEvent::Ready { function } => spinner.set_message(format!("{function} is ready")),
         DeployEvent::Draining => spinner.set_message("draining what ran before"),
         DeployEvent::Notice { text } => spinner.suspend(|| printer.warning(&text)),
         DeployEvent::BundleChecked | DeployEvent::Unchanged => {}
-    });
-    spinner.finish_and_clear();
-    Ok(deployed?)
+    }
 }
 
 /// A deployment that is destroyed when it goes out of scope, unless kept.

@@ -11,6 +11,7 @@ pub mod config;
 pub mod context;
 pub mod deployments;
 pub mod failure;
+mod images;
 pub mod inputs;
 mod interruption;
 mod lambda;

@@ -5,6 +5,7 @@ use crate::arguments::DeployArguments;
 use crate::config::Settings;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::images::{pin, push, tag};
 use crate::programs::{block_on, engine_library, find_program, shim_names};
 use crate::targets;
 use std::collections::BTreeMap;
@@ -285,43 +286,10 @@ impl FrontDoorImage for PushedFrontDoor {
     }
 }
 
-/// Pushes from a thread of its own, as the caller may be inside of a runtime.
-fn push(
-    folder: &Path,
-    names: &[(String, Reference)],
-    options: &Options,
-    progress: &mut (dyn FnMut(PushEvent) + Send),
-) -> Result<Vec<Pushed>, DeployError> {
-    let layout = Layout::open(folder)?;
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-    std::thread::scope(|scope| {
-        let pushing = scope.spawn(|| {
-            let runtime = runtime().map_err(|error| DeployError::Images {
-                bundle: folder.to_owned(),
-                reason: format!("cannot start the push: {error}"),
-            })?;
-            Ok(runtime.block_on(push_layout(&layout, names, options, progress))?)
-        });
-        pushing.join().unwrap_or_else(|_| {
-            Err(DeployError::Images { bundle: folder.to_owned(), reason: "the push panicked".to_owned() })
-        })
-    })
-}
-
-/// A tag that names the image for people; its digest is what counts.
-fn tag(digest: &tranche_schema::Digest) -> String {
-    format!("sha-{}", digest.short())
-}
-
 /// Each slice's image as functions are told it.
 fn pinned(references: &BTreeMap<String, Reference>, index: &ImageIndex) -> BTreeMap<String, String> {
     let images = index.images.iter();
     images
         .filter_map(|image| Some((image.slice.clone(), pin(references.get(&image.slice)?, &image.digest))))
         .collect()
-}
-
-/// `HOST/PATH@sha256:…`: what a container runtime takes everywhere.
-fn pin(reference: &Reference, digest: &tranche_schema::Digest) -> String {
-    format!("{}/{}@{digest}", reference.host(), reference.repository())
 }

@@ -6,11 +6,14 @@ use crate::deployments::local_target;
 use crate::failure::Failure;
 use std::path::PathBuf;
 use std::str::FromStr;
-use tranche_deployer::Target;
+use tranche_deployer::lambda::{AwsConnection, LambdaSettings, LambdaTarget, Role};
 use tranche_deployer::openfaas::{
     Credentials, Gateway, GatewayTimeouts, GatewayUrl, OpenFaasSettings, OpenFaasTarget,
 };
+use tranche_deployer::{DeployError, Target};
+use tranche_driver::Clouds;
 use tranche_schema::{Deployment, Document as _, exit_code};
+use tranche_transport::aws::{AwsClient, AwsConfig, Credentials as AwsCredentials};
 
 /// The targets there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,23 +121,45 @@ pub fn lambda_target(
     settings: &Settings,
     name: Option<&str>,
 ) -> Result<LambdaTarget, Failure> {
-    Ok(LambdaTarget::new(&settings.state(), aws_session(settings, name)?, LambdaSettings::default())?)
+    let settings_of_none = LambdaSettings::new(Role::Given(String::new()));
+    Ok(LambdaTarget::new(&settings.state(), &aws_connection(settings, name), settings_of_none)?)
 }
 
-/// The account that the settings name, else that of the deployment `name`, else the standard
-/// chain's.
-///
-/// # Errors
-/// When AWS's configuration or credentials cannot be read.
-pub fn aws_session(settings: &Settings, name: Option<&str>) -> Result<AwsSession, Failure> {
+/// Region, profile and endpoint that the settings name, else those of the deployment `name`; the
+/// rest is the standard chain's.
+#[must_use]
+pub fn aws_connection(settings: &Settings, name: Option<&str>) -> AwsConnection {
     let known = name.and_then(|name| Kind::Lambda.known(settings, name));
     let known = known.and_then(|deployment| deployment.lambda);
-    let options = AwsOptions {
+    AwsConnection {
         region: settings.region.clone().or_else(|| known.as_ref().map(|known| known.region.clone())),
         profile: settings.aws_profile.clone(),
         endpoint: settings.endpoint_url.clone().or_else(|| known.and_then(|known| known.endpoint)),
+        ..AwsConnection::default()
+    }
+}
+
+/// What reaches a deployment's cloud, if it is in one.
+///
+/// # Errors
+/// When AWS's configuration or credentials cannot be read.
+pub fn clouds(settings: &Settings, deployment: &Deployment) -> Result<Clouds, Failure> {
+    let Some(lambda) = &deployment.lambda else { return Ok(Clouds::default()) };
+    let target = lambda_target(settings, Some(&deployment.name))?;
+    let found = target.credentials().map_err(DeployError::from)?;
+    let endpoint = target.session().endpoint().map(str::to_owned);
+    let url = endpoint.as_deref().map(AwsConfig::parse_endpoint).transpose()?;
+    let config = AwsConfig {
+        region: lambda.region.clone(),
+        credentials: AwsCredentials {
+            access_key_id: found.access_key_id,
+            secret_access_key: found.secret_access_key,
+            session_token: found.session_token,
+        },
+        lambda_endpoint: url.clone(),
+        s3_endpoint: url,
     };
-    Ok(AwsSession::connect(&options)?)
+    Ok(Clouds { aws: Some(AwsClient::new(config)?) })
 }
 
 /// The target that a deployment is on: the one asked for, else the one that

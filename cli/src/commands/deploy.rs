@@ -1,11 +1,12 @@
 use crate::arguments::DeployArguments;
+use crate::config::Settings;
 use crate::context::Context;
 use crate::deployments;
 use crate::failure::Failure;
 use crate::lock::Check;
-use crate::openfaas::Route;
 use crate::prepare::require;
-use crate::{interruption, table};
+use crate::targets::Kind;
+use crate::{interruption, lambda, openfaas, table};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,12 +17,21 @@ use tranche_schema::{Deployment, Document as _, Manifest, exit_code};
 /// What was written instead of deploying.
 #[derive(Serialize)]
 struct Written {
-    images: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packages: Option<PathBuf>,
     written: Vec<PathBuf>,
 }
 
 pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, Failure> {
-    let settings = context.settings(&[&arguments.engine, &arguments.gateway, &arguments.openfaas])?;
+    let settings = context.settings(&[
+        &arguments.engine,
+        &arguments.gateway,
+        &arguments.openfaas,
+        &arguments.aws,
+        &arguments.lambda,
+    ])?;
     require(&arguments.bundle, "package")?;
     let manifest = Manifest::read(&arguments.bundle.join(Manifest::FILE))?;
     let mut check = Check::open(&arguments.locked)?;
@@ -42,36 +52,69 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
             ..DeployOptions::default()
         },
     };
-    if arguments.target == "local" {
-        return apply(context, arguments, &deployments::local_target(&settings)?, &request);
+    let stage = Stage { context, settings: &settings, arguments, request: &request, manifest: &manifest };
+    match arguments.target.parse()? {
+        Kind::Local => apply(context, arguments, &deployments::local_target(&settings)?, &request),
+        Kind::OpenFaas => stage.to_openfaas(),
+        Kind::Lambda => stage.to_lambda(),
     }
-    let route = Route { context, settings: &settings, arguments, request: &request, manifest: &manifest };
-    let (folder, index) = route.images()?;
-    let options = &arguments.openfaas;
-    if arguments.emit.is_some() || options.oci_archive.is_some() {
-        let mut written = Vec::new();
-        if let Some(path) = &options.oci_archive {
-            route.archive(&folder, path)?;
-            written.push(path.clone());
+}
+
+/// A bundle on its way to a platform.
+struct Stage<'a> {
+    context: &'a Context,
+    settings: &'a Settings,
+    arguments: &'a DeployArguments,
+    request: &'a DeployRequest,
+    manifest: &'a Manifest,
+}
+
+impl Stage<'_> {
+    fn to_openfaas(&self) -> Result<ExitCode, Failure> {
+        let Self { context, settings, arguments, request, manifest } = *self;
+        let route = openfaas::Route { context, settings, arguments, request, manifest };
+        let (folder, index) = route.images()?;
+        let options = &arguments.openfaas;
+        if arguments.emit.is_some() || options.oci_archive.is_some() {
+            let mut written = Vec::new();
+            if let Some(path) = &options.oci_archive {
+                route.archive(&folder, path)?;
+                written.push(path.clone());
+            }
+            if let Some(path) = &arguments.emit {
+                written.extend(route.emit(path, &index, &route.references(&index)?)?);
+            }
+            return self.written(&Written { images: Some(folder), packages: None, written });
         }
+        let references = route.references(&index)?;
+        // What the gateway would refuse is refused before anything is sent anywhere.
+        let target = route.target(index, &references)?;
+        if !arguments.dry_run {
+            target.plan(request)?;
+            route.push(&folder, &references)?;
+        }
+        apply(context, arguments, &target, request)
+    }
+
+    fn to_lambda(&self) -> Result<ExitCode, Failure> {
+        let Self { context, settings, arguments, request, manifest } = *self;
+        let route = lambda::Route { context, settings, arguments, request, manifest };
+        let (folder, index) = route.packages()?;
         if let Some(path) = &arguments.emit {
-            written.extend(route.emit(path, &index, &route.references(&index)?)?);
+            let written = route.emit(path, &folder, &index)?;
+            return self.written(&Written { images: None, packages: Some(folder), written });
         }
-        let written = Written { images: folder, written };
-        context.printer.result(&written, || {
+        let target = route.target(&folder, index)?;
+        apply(context, arguments, &target, request)
+    }
+
+    fn written(&self, written: &Written) -> Result<ExitCode, Failure> {
+        self.context.printer.result(written, || {
             let lines: Vec<String> = written.written.iter().map(|path| path.display().to_string()).collect();
             lines.join("\n")
         })?;
-        return Ok(ExitCode::SUCCESS);
+        Ok(ExitCode::SUCCESS)
     }
-    let references = route.references(&index)?;
-    // What the gateway would refuse is refused before anything is sent anywhere.
-    let target = route.target(index, &references)?;
-    if !arguments.dry_run {
-        target.plan(&request)?;
-        route.push(&folder, &references)?;
-    }
-    apply(context, arguments, &target, &request)
 }
 
 fn apply(
@@ -101,6 +144,9 @@ fn apply(
             "Serving",
             &format!("whole requests at {}/function/{}", openfaas.gateway, front_door.function),
         );
+    }
+    if let Some(entry) = deployment.lambda.as_ref().and_then(|lambda| lambda.entry_url.as_ref()) {
+        context.printer.step("Serving", &format!("whole requests at {entry}"));
     }
     context.printer.result(&deployment, || render(&deployment))?;
     Ok(ExitCode::SUCCESS)

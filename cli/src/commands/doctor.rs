@@ -3,8 +3,10 @@ use crate::arguments::DoctorArguments;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::programs::block_on;
-use crate::targets;
+use crate::targets::{self, Kind};
+use crate::lambda;
 use serde::Serialize;
+use serde_json::Value;
 use std::path::PathBuf;
 use tranche_deployer::openfaas::{Check, check_gateway};
 use tranche_engine::EngineStatus;
@@ -25,17 +27,30 @@ struct Findings {
     /// What was looked at for `--target openfaas`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     openfaas: Vec<Check>,
+    /// What was looked at for `--target lambda`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lambda: Vec<Check>,
+    /// What who deploys to Lambda must be allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Value>,
 }
 
 pub fn run(context: &Context, arguments: &DoctorArguments) -> Result<(), Failure> {
-    let settings = context.settings(&[&arguments.library, &arguments.gateway])?;
-    let openfaas = match &arguments.target {
-        Some(_) => {
+    let settings = context.settings(&[&arguments.library, &arguments.gateway, &arguments.aws])?;
+    let (mut openfaas, mut lambda, mut policy) = (Vec::new(), Vec::new(), None);
+    match arguments.target.as_deref().map(str::parse).transpose()? {
+        Some(Kind::OpenFaas) => {
             let gateway = targets::gateway(&settings, &arguments.gateway, None)?;
-            block_on(check_gateway(&gateway))?
+            openfaas = block_on(check_gateway(&gateway))?;
         }
-        None => Vec::new(),
-    };
+        Some(Kind::Lambda) => {
+            let target = targets::lambda_target(&settings, None)?;
+            let needed = lambda::deployer_policy(&target, settings.bucket.as_deref())?;
+            lambda = target.doctor(&needed, settings.bucket.as_deref());
+            policy = Some(needed);
+        }
+        Some(Kind::Local) | None => {}
+    }
     let cgroups = tranche_host::Cgroups::detect();
     let findings = Findings {
         tranche_version: env!("CARGO_PKG_VERSION"),
@@ -49,6 +64,8 @@ pub fn run(context: &Context, arguments: &DoctorArguments) -> Result<(), Failure
         state: settings.state(),
         deployments: targets::names(&settings),
         openfaas,
+        lambda,
+        policy,
     };
     context.printer.result(&findings, || render(&findings))
 }
@@ -74,12 +91,17 @@ fn render(findings: &Findings) -> String {
         findings.state.display(),
         findings.deployments.join(", ")
     ));
-    for check in &findings.openfaas {
-        let verdict = if check.ok { "ok" } else { "NOT OK" };
-        text.push_str(&format!("openfaas     {}: {verdict}, {}\n", check.name, check.message));
+    for (target, checks) in [("openfaas", &findings.openfaas), ("lambda", &findings.lambda)] {
+        for check in checks {
+            let verdict = if check.ok { "ok" } else { "NOT OK" };
+            text.push_str(&format!("{target:<12} {}: {verdict}, {}\n", check.name, check.message));
+        }
+        for check in checks.iter().filter(|check| !check.ok) {
+            text.push_str(&format!("\nhint: {}: {}\n", check.name, check.hint));
+        }
     }
-    for check in findings.openfaas.iter().filter(|check| !check.ok) {
-        text.push_str(&format!("\nhint: {}: {}\n", check.name, check.hint));
+    if let Some(policy) = &findings.policy {
+        text.push_str(&format!("\nThe policy that deploying to Lambda needs:\n{policy:#}\n"));
     }
     for status in findings.engines.iter().filter(|status| !status.available) {
         text.push_str(&format!("\nhint: {}: {}\n", status.name, status.hint));

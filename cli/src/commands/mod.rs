@@ -21,6 +21,7 @@ mod secret;
 mod serve;
 mod status;
 mod verify;
+mod versions;
 
 use crate::arguments::{CommandLine, Verb};
 use crate::context::Context;
@@ -50,6 +51,8 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode, Failure> {
         Verb::Logs(arguments) => logs::run(&context, &arguments).map(done),
         Verb::Serve(arguments) => serve::run(&context, &arguments).map(done),
         Verb::Scale(arguments) => scale::run(&context, &arguments).map(done),
+        Verb::Rollback(arguments) => versions::rollback(&context, &arguments).map(done),
+        Verb::Promote(arguments) => versions::promote(&context, &arguments).map(done),
         Verb::Secret(verb) => secret::run(&context, &verb).map(done),
         Verb::Destroy(arguments) => destroy::run(&context, &arguments).map(done),
         Verb::Models(verb) => models::run(&context, &verb).map(done),
