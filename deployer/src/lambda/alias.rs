@@ -19,15 +19,30 @@ impl Route {
     pub fn to(version: &str) -> Self {
         Self { version: version.to_owned(), canary: None }
     }
+
+    fn weights(&self) -> AliasRoutingConfiguration {
+        let weights: HashMap<String, f64> = self.canary.clone().into_iter().collect();
+        AliasRoutingConfiguration::builder().set_additional_version_weights(Some(weights)).build()
+    }
 }
 
 impl Function<'_> {
-    /// Points the alias at `route`; makes it where there is none.
-    pub async fn route(&self, alias: &str, route: &Route) -> Result<(), FunctionError> {
-        let weights: HashMap<String, f64> = route.canary.clone().into_iter().collect();
-        let routing =
-            AliasRoutingConfiguration::builder().set_additional_version_weights(Some(weights)).build();
-        let action = format!("point alias {alias} of {} at version {}", self.name, route.version);
+    /// Points the alias at `route`; makes it where there is none, which `is_new` says is likely.
+    pub async fn route(&self, alias: &str, route: &Route, is_new: bool) -> Result<(), FunctionError> {
+        let first =
+            if is_new { self.make_route(alias, route).await } else { self.move_route(alias, route).await };
+        match first {
+            Err(FunctionError::Aws(error)) if is_new && error.is_conflict() => {
+                self.move_route(alias, route).await
+            }
+            Err(FunctionError::Aws(error)) if !is_new && error.is_not_found() => {
+                self.make_route(alias, route).await
+            }
+            other => other,
+        }
+    }
+
+    async fn move_route(&self, alias: &str, route: &Route) -> Result<(), FunctionError> {
         let update = self
             .session
             .lambda
@@ -36,11 +51,12 @@ impl Function<'_> {
             .name(alias)
             .function_version(&route.version)
             // Without weights this ends a canary.
-            .routing_config(routing.clone());
-        match self.patiently(&action, || update.clone().send()).await {
-            Err(FunctionError::Aws(error)) if error.is_not_found() => {}
-            other => return other.map(|_| ()),
-        }
+            .routing_config(route.weights());
+        let action = format!("point alias {alias} of {} at version {}", self.name, route.version);
+        self.patiently(&action, || update.clone().send()).await.map(|_| ())
+    }
+
+    async fn make_route(&self, alias: &str, route: &Route) -> Result<(), FunctionError> {
         let create = self
             .session
             .lambda
@@ -48,7 +64,8 @@ impl Function<'_> {
             .function_name(self.name)
             .name(alias)
             .function_version(&route.version)
-            .set_routing_config(route.canary.is_some().then_some(routing));
+            .set_routing_config(route.canary.is_some().then(|| route.weights()));
+        let action = format!("make alias {alias} of {}", self.name);
         self.patiently(&action, || create.clone().send()).await.map(|_| ())
     }
 
@@ -163,7 +180,9 @@ impl Function<'_> {
                 .statement_id(id)
                 .action(permission)
                 .principal(account)
-                .set_function_url_auth_type(is_url.then_some(FunctionUrlAuthType::AwsIam));
+                .set_function_url_auth_type(is_url.then_some(FunctionUrlAuthType::AwsIam))
+                // Other ways to the function stay what IAM says of them.
+                .set_invoked_via_function_url((!is_url).then_some(true));
             match self.patiently(&action, || call.clone().send()).await {
                 Ok(_) => {}
                 // A deploy was cut off here.

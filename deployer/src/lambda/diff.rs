@@ -94,3 +94,95 @@ pub(super) fn changed_tags(
     let differs = |(key, value): &(&String, &String)| found.get(*key) != Some(*value);
     wanted.iter().filter(differs).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn configuration() -> Configuration {
+        Configuration {
+            code: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=".to_owned(),
+            architecture: "x86_64".to_owned(),
+            runtime: "provided.al2023".to_owned(),
+            handler: "bootstrap".to_owned(),
+            role: "arn:aws:iam::000000000000:role/a".to_owned(),
+            memory_mib: 1769,
+            timeout_s: 120,
+            ephemeral_storage_mib: 512,
+            environment: [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())].into(),
+            ..Configuration::default()
+        }
+    }
+
+    fn found(presence: Presence) -> Found {
+        Found { presence, ..Found::ABSENT }
+    }
+
+    fn live(configuration: Configuration) -> Found {
+        found(Presence::Live(Version { number: "3".to_owned(), configuration }))
+    }
+
+    #[test]
+    fn each_change_is_shown_and_no_value_of_a_variable() {
+        let mut wanted = configuration();
+        wanted.memory_mib = 3538;
+        wanted.layers = vec!["arn:layer:1".to_owned()];
+        wanted.architecture = "arm64".to_owned();
+        wanted.snap_start = true;
+        wanted.environment = [("A".to_owned(), "secret".to_owned()), ("C".to_owned(), "2".to_owned())].into();
+        let shown = |found: &Found, wanted: &Configuration| {
+            let (from, to) = describe(found, wanted);
+            format!("{:?}: {} => {}", step(found, wanted), from.unwrap_or_default(), to.unwrap_or_default())
+        };
+        insta::assert_snapshot!(
+            [
+                shown(&Found::ABSENT, &wanted),
+                shown(&found(Presence::NoAlias), &wanted),
+                shown(&live(configuration()), &configuration()),
+                shown(&live(configuration()), &wanted),
+            ]
+            .join("\n"),
+            @""
+        );
+    }
+
+    fn any_configuration() -> impl Strategy<Value = Configuration> {
+        let environment = proptest::collection::btree_map("[A-C]", "[0-1]", 0..3);
+        (0_u32..3, 0_u32..3, "[a-b]", "[a-b]", environment, any::<bool>()).prop_map(
+            |(memory_mib, timeout_s, code, architecture, environment, snap_start)| Configuration {
+                memory_mib,
+                timeout_s,
+                code,
+                architecture,
+                environment,
+                snap_start,
+                ..configuration()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_function_is_kept_if_and_only_if_nothing_differs(is in any_configuration(), wanted in any_configuration()) {
+            let kept = step(&live(is.clone()), &wanted) == Step::Keep;
+            prop_assert_eq!(kept, is.same_code(&wanted) && is.differences(&wanted).is_empty());
+            prop_assert_eq!(kept, is == wanted);
+            let (from, to) = describe(&live(is), &wanted);
+            prop_assert_eq!(kept, from == to);
+        }
+
+        #[test]
+        fn changed_tags_make_the_found_ones_the_wanted_ones(
+            found in proptest::collection::btree_map("[a-d]", "[0-2]", 0..4),
+            wanted in proptest::collection::btree_map("[a-d]", "[0-2]", 0..4),
+        ) {
+            let changed = changed_tags(&found, &wanted);
+            let mut after = found.clone();
+            after.extend(changed.clone());
+            prop_assert!(wanted.iter().all(|(key, value)| after.get(key) == Some(value)));
+            prop_assert!(changed_tags(&after, &wanted).is_empty());
+            prop_assert!(found.keys().all(|key| after.contains_key(key)));
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::{AwsError, AwsSession};
 pub use crate::openfaas::Check;
+use aws_sdk_iam::types::{ContextEntry, ContextKeyTypeEnum};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -72,41 +73,61 @@ async fn quotas(session: &AwsSession) -> Vec<Check> {
     ]
 }
 
-/// Asks IAM whether each action of the policy is allowed, without doing any.
+/// Asks IAM whether what each statement of the policy allows is allowed, without doing any
+/// of it.
 async fn permissions(session: &AwsSession, arn: &str, policy: &Value) -> Check {
     let name = "permissions";
-    let actions = actions(policy);
-    let policy_text = serde_json::to_string_pretty(policy).unwrap_or_default();
-    let call = session
-        .iam
-        .simulate_principal_policy()
-        .policy_source_arn(principal(arn))
-        .set_action_names(Some(actions.iter().cloned().collect()));
-    match call.send().await.map_err(AwsError::of("ask IAM what is allowed")) {
-        Ok(answer) => {
-            let refused: Vec<&str> = answer
-                .evaluation_results()
-                .iter()
-                .filter(|result| result.eval_decision().as_str() != "allowed")
-                .map(|result| result.eval_action_name())
-                .collect();
-            if refused.is_empty() {
-                return good(name, format!("all {} actions are allowed on some resource", actions.len()));
+    let needed =
+        || format!("this policy is enough:\n{}", serde_json::to_string_pretty(policy).unwrap_or_default());
+    if arn.ends_with(":root") {
+        return good(name, "the account's root may do everything".to_owned());
+    }
+    let statements = policy.get("Statement").and_then(Value::as_array).into_iter().flatten();
+    let mut refused = BTreeSet::new();
+    for statement in statements {
+        let conditions = statement.pointer("/Condition/StringEquals").and_then(Value::as_object);
+        let context = conditions.into_iter().flatten().map(|(key, values)| {
+            let kind = ContextKeyTypeEnum::String;
+            let values = texts(Some(values));
+            ContextEntry::builder()
+                .context_key_name(key)
+                .context_key_type(kind)
+                .set_context_key_values(Some(values))
+                .build()
+        });
+        let call = session
+            .iam
+            .simulate_principal_policy()
+            .policy_source_arn(principal(arn))
+            .set_action_names(Some(texts(statement.get("Action"))))
+            .set_resource_arns(Some(texts(statement.get("Resource"))))
+            .set_context_entries(Some(context.collect()));
+        match call.send().await.map_err(AwsError::of("ask IAM what is allowed")) {
+            Ok(answer) => {
+                let results = answer.evaluation_results().iter();
+                let denied = results.filter(|result| result.eval_decision().as_str() != "allowed");
+                refused.extend(denied.map(|result| result.eval_action_name().to_owned()));
             }
-            Check {
-                name,
-                ok: false,
-                message: format!("not allowed on every resource: {}", refused.join(", ")),
-                hint: format!("this policy is enough:\n{policy_text}"),
+            // To ask takes a permission of its own that no deploy needs.
+            Err(error) => {
+                let message = format!("not known: {error}");
+                return Check { name, ok: true, message, hint: needed() };
             }
         }
-        Err(error) => Check {
-            name,
-            // It takes a permission of its own that no deploy needs.
-            ok: true,
-            message: format!("not known: {error}"),
-            hint: format!("this policy is enough:\n{policy_text}"),
-        },
+    }
+    if refused.is_empty() {
+        return good(name, "everything that a deploy does is allowed".to_owned());
+    }
+    let list: Vec<&str> = refused.iter().map(String::as_str).collect();
+    Check { name, ok: false, message: format!("not allowed: {}", list.join(", ")), hint: needed() }
+}
+
+/// The texts of a policy's field, which may be one or a list.
+fn texts(field: Option<&Value>) -> Vec<String> {
+    match field {
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::String(one)) => vec![one.clone()],
+        _ => Vec::new(),
     }
 }
 
@@ -115,17 +136,6 @@ fn principal(arn: &str) -> String {
     let Some((head, rest)) = arn.split_once(":assumed-role/") else { return arn.to_owned() };
     let role = rest.split('/').next().unwrap_or_default();
     format!("{}:role/{role}", head.replace(":sts:", ":iam:"))
-}
-
-/// Every action that a policy names.
-fn actions(policy: &Value) -> BTreeSet<String> {
-    let statements = policy.get("Statement").and_then(Value::as_array).into_iter().flatten();
-    let of = |statement: &Value| match statement.get("Action") {
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        Some(Value::String(one)) => vec![one.clone()],
-        _ => Vec::new(),
-    };
-    statements.flat_map(of).collect()
 }
 
 #[cfg(test)]
@@ -142,8 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn actions_are_found_in_both_forms() {
-        let policy = serde_json::json!({"Statement": [{"Action": ["a:B", "a:C"]}, {"Action": "a:A"}, {}]});
-        assert_eq!(actions(&policy).into_iter().collect::<Vec<_>>(), ["a:A", "a:B", "a:C"]);
+    fn fields_are_read_in_both_forms() {
+        let policy = serde_json::json!({"Action": ["a:B", "a:C"], "Resource": "*"});
+        assert_eq!(
+            (texts(policy.get("Action")), texts(policy.get("Resource"))),
+            (vec!["a:B".into(), "a:C".into()], vec!["*".to_owned()])
+        );
     }
 }

@@ -6,8 +6,8 @@ use super::{AwsError, AwsSession};
 use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::{
-    Architecture, Environment, EphemeralStorage, FunctionCode, FunctionConfiguration, LastUpdateStatus,
-    Runtime, SnapStart, SnapStartApplyOn, State,
+    Architecture, Environment, EphemeralStorage, FunctionCode, LastUpdateStatus, Runtime, SnapStart,
+    SnapStartApplyOn, State,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::collections::BTreeMap;
@@ -395,9 +395,4 @@ fn decode_log(text: &str) -> String {
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
-}
-
-/// The configuration of a version, as `ListVersionsByFunction` tells.
-pub(super) fn number_of(version: &FunctionConfiguration) -> Option<&str> {
-    version.version().filter(|number| *number != "$LATEST")
 }

@@ -22,20 +22,8 @@ pub(super) async fn ensure(
 ) -> Result<bool, AwsError> {
     let action = format!("make state machine {name}");
     let client = &session.sfn;
-    let found = client.list_tags_for_resource().resource_arn(arn).send().await;
+    let found = client.describe_state_machine().state_machine_arn(arn).send().await;
     match found.map_err(AwsError::of(&action)) {
-        Ok(found) => {
-            let is_ours = |tag: &Tag| tag.key() == Some(tags::DEPLOYMENT) && tag.value() == Some(deployment);
-            if !found.tags().iter().any(is_ours) {
-                let message = format!("one of that name has no tag {}={deployment}", tags::DEPLOYMENT);
-                let code = "StateMachineAlreadyExists".to_owned();
-                return Err(AwsError::Refused { action, status: 409, code, message });
-            }
-            let call =
-                client.update_state_machine().state_machine_arn(arn).definition(definition).role_arn(role);
-            call.send().await.map_err(AwsError::of(action))?;
-            Ok(false)
-        }
         Err(error) if error.is_not_found() => {
             let call = client
                 .create_state_machine()
@@ -45,10 +33,21 @@ pub(super) async fn ensure(
                 .role_arn(role)
                 .tags(Tag::builder().key(tags::DEPLOYMENT).value(deployment).build());
             call.send().await.map_err(AwsError::of(action))?;
-            Ok(true)
+            return Ok(true);
         }
-        Err(error) => Err(error),
+        found => drop(found?),
     }
+    let found =
+        client.list_tags_for_resource().resource_arn(arn).send().await.map_err(AwsError::of(&action))?;
+    let is_ours = |tag: &Tag| tag.key() == Some(tags::DEPLOYMENT) && tag.value() == Some(deployment);
+    if !found.tags().iter().any(is_ours) {
+        let message = format!("one of that name has no tag {}={deployment}", tags::DEPLOYMENT);
+        let code = "StateMachineAlreadyExists".to_owned();
+        return Err(AwsError::Refused { action, status: 409, code, message });
+    }
+    let call = client.update_state_machine().state_machine_arn(arn).definition(definition).role_arn(role);
+    call.send().await.map_err(AwsError::of(action))?;
+    Ok(false)
 }
 
 /// Gives it another document.

@@ -130,14 +130,14 @@ pub(super) async fn reroute(
     moves: &[(String, Route, Route)],
 ) -> Result<(), DeployError> {
     for (done, (name, _, to)) in moves.iter().enumerate() {
-        if let Err(error) = (Function { session, name, patience }).route(alias, to).await {
+        if let Err(error) = (Function { session, name, patience }).route(alias, to, false).await {
             let cause = DeployError::Function {
                 function: name.clone(),
                 reason: text(error),
                 log_tail: String::new(),
             };
             for (name, from, _) in moves.iter().take(done) {
-                if let Err(error) = (Function { session, name, patience }).route(alias, from).await {
+                if let Err(error) = (Function { session, name, patience }).route(alias, from, false).await {
                     let reason = text(error);
                     return Err(DeployError::NotRestored {
                         name: name.clone(),

@@ -415,7 +415,8 @@ impl Rollout<'_> {
         let patience = &patience;
         let moves = moves.map(|(pair, route)| async move {
             let function = Function { session: self.session, name: pair.wanted.name(), patience };
-            let result = function.route(&self.desired.settings.alias, &route).await;
+            let result =
+                function.route(&self.desired.settings.alias, &route, pair.found.version().is_none()).await;
             result.map_err(|error| self.explain(&pair.wanted, error))
         });
         let moves =

@@ -7,7 +7,7 @@ use super::diff::Step;
 use super::function::Code;
 use super::rollout::{Pair, Rollout};
 use super::state::{MadeBucket, Record};
-use super::{AwsError, Role, RoleDocuments, layers, machine, role};
+use super::{AwsError, RoleDocuments, layers, machine, role};
 use crate::{DeployError, DeployEvent};
 use std::collections::BTreeSet;
 use tranche_schema::Digest;
@@ -181,9 +181,4 @@ impl Things {
 /// Of what a role says.
 fn digest(documents: &RoleDocuments) -> Digest {
     Digest::of(format!("{}\n{}", documents.trust, documents.policy).as_bytes())
-}
-
-/// Whether a role is the deployment's own.
-pub(super) fn is_own(role: &Role) -> bool {
-    matches!(role, Role::Created(_))
 }

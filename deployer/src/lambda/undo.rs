@@ -22,7 +22,7 @@ pub(super) async fn undo(
     let mut failure = None;
     for (name, version) in &done.routes {
         let result = match version {
-            Some(version) => function(name).route(alias, &Route::to(version)).await,
+            Some(version) => function(name).route(alias, &Route::to(version), false).await,
             None if done.functions.contains(name) => Ok(()),
             None => function(name).unroute(alias).await,
         };
@@ -35,21 +35,31 @@ pub(super) async fn undo(
             failure.get_or_insert(text(error));
         }
     }
-    let mut left = Pending::default();
+    // What an earlier deploy left and this one did not come to is still there.
+    let mut left = former.pending.clone().unwrap_or_default();
     for name in &done.functions {
         let mut result = function(name).remove(None).await;
         if result.is_ok() {
             result = logs::remove_group(session, name).await.map_err(FunctionError::Aws);
         }
-        if let Err(error) = result {
-            progress(left_over(&format!("function {name}"), error));
-            left.functions.insert(name.clone());
+        match result {
+            Ok(()) => {
+                left.functions.remove(name);
+                left.versions.remove(name);
+            }
+            Err(error) => {
+                progress(left_over(&format!("function {name}"), error));
+                left.functions.insert(name.clone());
+            }
         }
     }
     for (name, version) in done.versions.iter().filter(|(name, _)| !done.functions.contains(*name)) {
-        if let Err(error) = function(name).remove(Some(version)).await {
-            progress(left_over(&format!("version {version} of {name}"), error));
-            left.versions.insert(name.clone(), version.clone());
+        match function(name).remove(Some(version)).await {
+            Ok(()) => drop(left.versions.remove(name)),
+            Err(error) => {
+                progress(left_over(&format!("version {version} of {name}"), error));
+                left.versions.insert(name.clone(), version.clone());
+            }
         }
     }
     let mut record = former.clone();
