@@ -1,3 +1,4 @@
+use crate::lambda::AwsError;
 use crate::openfaas::GatewayError;
 use crate::registry::RegistryError;
 use std::io;
@@ -157,6 +158,57 @@ pub enum DeployError {
         /// What went wrong.
         source: GatewayError,
     },
+    /// The packages for Lambda are not those of the bundle.
+    #[error("the packages in {} cannot be deployed: {reason}", folder.display())]
+    Packages {
+        /// The folder of packages.
+        folder: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The deployment is in another account or region.
+    #[error("deployment `{name}` is in {there}, not in {here}")]
+    OtherPlace {
+        /// The deployment.
+        name: String,
+        /// Where it was deployed to.
+        there: String,
+        /// Where it is looked for.
+        here: String,
+    },
+    /// Something has the name that the deployment would give to a thing of its own.
+    #[error("{thing} is not of this deployment: {reason}")]
+    Foreign {
+        /// What, with its name.
+        thing: String,
+        /// Why it is not.
+        reason: String,
+    },
+    /// A canary is in the way, or is not there, or cannot be.
+    #[error("deployment `{name}` and its canary: {reason}")]
+    Canary {
+        /// The deployment.
+        name: String,
+        /// What is the matter.
+        reason: String,
+    },
+    /// There is nothing to go back to.
+    #[error("deployment `{name}` has served nothing before")]
+    NoPrevious {
+        /// The deployment.
+        name: String,
+    },
+    /// AWS did not do what was asked for a slice.
+    #[error("slice `{slice}`: {source}")]
+    LambdaSlice {
+        /// The slice.
+        slice: String,
+        /// What went wrong.
+        source: AwsError,
+    },
+    /// AWS could not be asked or refused.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
     /// After a failed deploy, what ran before could not be put back.
     #[error("{cause}; then what ran before could not be put back: {reason}")]
     NotRestored {
@@ -214,6 +266,14 @@ impl DeployError {
             Self::Unfit { findings } => findings.first().map_or("", |finding| finding.hint),
             Self::Images { .. } => "build and push the images of this bundle again",
             Self::OtherGateway { .. } => "give that gateway, or destroy the deployment there first",
+            Self::Packages { .. } => "package this very bundle for Lambda again",
+            Self::OtherPlace { .. } => {
+                "choose that account and region (AWS_PROFILE, AWS_REGION), or deploy under another name"
+            }
+            Self::Foreign { .. } => "deploy under another name, or remove it if it is yours",
+            Self::Canary { .. } => "promote or abort the canary, or deploy without one",
+            Self::NoPrevious { .. } => "deploy the former bundle",
+            Self::LambdaSlice { source, .. } | Self::Aws(source) => source.hint(),
             Self::NotRestored { .. } => "deploy the former bundle again",
             Self::Slice { source, .. } | Self::Gateway(source) => source.hint(),
             Self::Describe(error) => error.hint(),
@@ -230,8 +290,13 @@ impl DeployError {
             Self::Name { .. } | Self::NotFound { .. } | Self::NoStateFolder | Self::NotPrivate { .. } => {
                 exit_code::USAGE
             }
-            Self::Unsupported { .. } | Self::OtherGateway { .. } => exit_code::USAGE,
-            Self::Bundle { .. } | Self::Document(_) | Self::Images { .. } => exit_code::UNSUPPORTED_MODEL,
+            Self::Unsupported { .. } | Self::OtherGateway { .. } | Self::OtherPlace { .. } => {
+                exit_code::USAGE
+            }
+            Self::Canary { .. } | Self::NoPrevious { .. } => exit_code::USAGE,
+            Self::Bundle { .. } | Self::Document(_) | Self::Images { .. } | Self::Packages { .. } => {
+                exit_code::UNSUPPORTED_MODEL
+            }
             Self::Unverified { .. } => exit_code::MISMATCH,
             Self::Registry(error) => error.exit_code(),
             Self::Interrupted { .. } => exit_code::INTERRUPTED,

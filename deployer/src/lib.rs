@@ -2,12 +2,14 @@
 //!
 //! [`Target`] is what every platform offers; [`local::LocalTarget`] runs each
 //! function as a limited process of this machine,
-//! [`openfaas::OpenFaasTarget`] as a function behind an OpenFaaS gateway.
+//! [`openfaas::OpenFaasTarget`] as a function behind an OpenFaaS gateway,
+//! [`lambda::LambdaTarget`] as a function on AWS Lambda.
 //! [`registry`] brings images to where other platforms fetch them.
 
 mod bundle;
 mod change;
 mod error;
+pub mod lambda;
 pub mod local;
 mod lock;
 pub mod openfaas;
