@@ -1,9 +1,11 @@
 //! The bill of a request, and the rows that show it.
 
 use crate::Inner;
+use crate::lambda::LambdaRequest;
 use std::time::Duration;
 use tranche_schema::{
-    Bill, ByteCount, Document as _, FunctionMetrics, GibSeconds, MilliCpu, Millis, SliceBill,
+    Bill, ByteCount, Document as _, FunctionMetrics, GibSeconds, LambdaBill, LambdaUse, MilliCpu, Millis,
+    SliceBill, StoreUse,
 };
 
 /// What the driver saw of one function.
@@ -14,13 +16,21 @@ pub(crate) struct Record {
     pub(crate) elapsed: Duration,
 }
 
-pub(crate) fn assemble(inner: &Inner, records: Vec<Option<Record>>, latency: Duration) -> Bill {
+pub(crate) fn assemble(
+    inner: &Inner,
+    records: Vec<Option<Record>>,
+    latency: Duration,
+    lambda: Option<&LambdaRequest>,
+) -> Bill {
     let deployment = &inner.deployment;
+    let (uses, lambda) = lambda.map(LambdaRequest::counts).unzip();
+    let uses: Vec<LambdaUse> = uses.unwrap_or_default();
     let slices: Vec<SliceBill> = deployment
         .functions
         .iter()
         .zip(records)
-        .filter_map(|(function, record)| {
+        .enumerate()
+        .filter_map(|(index, (function, record))| {
             let Record { attempts, metrics, elapsed } = record?;
             let transport = (Millis::from(elapsed).0 - metrics.billed_ms.0).max(0.0);
             Some(SliceBill {
@@ -33,6 +43,7 @@ pub(crate) fn assemble(inner: &Inner, records: Vec<Option<Record>>, latency: Dur
                 handoff_bytes: metrics.input_coded_bytes + metrics.output_coded_bytes,
                 predicted: function.prediction,
                 measured: metrics,
+                lambda: uses.get(index).cloned(),
             })
         })
         .collect();
@@ -47,6 +58,7 @@ pub(crate) fn assemble(inner: &Inner, records: Vec<Option<Record>>, latency: Dur
         predicted_memory_time: slices.iter().map(|slice| slice.predicted.memory_time).sum(),
         predicted_latency_ms: critical_path(inner),
         slices,
+        lambda,
     }
 }
 
@@ -93,7 +105,41 @@ pub fn median(bills: &[Bill]) -> Option<Bill> {
         latency_ms: millis(|bill| bill.latency_ms),
         billed_ms: millis(|bill| bill.billed_ms),
         memory_time,
+        lambda: median_lambda(bills),
         ..first.clone()
+    })
+}
+
+/// Nothing unless every bill is of Lambda.
+fn median_lambda(bills: &[Bill]) -> Option<LambdaBill> {
+    let of: Vec<&LambdaBill> = bills.iter().map(|bill| bill.lambda.as_ref()).collect::<Option<_>>()?;
+    let number = |field: fn(&StoreUse) -> u64| middle(of.iter().map(|bill| field(&bill.store) as f64)) as u64;
+    let count = |field: fn(&StoreUse) -> u64| u32::try_from(number(field)).unwrap_or(u32::MAX);
+    let entries: Option<Vec<&LambdaUse>> = of.iter().map(|bill| bill.entry.as_ref()).collect();
+    Some(LambdaBill {
+        store: StoreUse {
+            puts: count(|store| u64::from(store.puts)),
+            gets: count(|store| u64::from(store.gets)),
+            lists: count(|store| u64::from(store.lists)),
+            written_bytes: ByteCount(number(|store| store.written_bytes.0)),
+            read_bytes: ByteCount(number(|store| store.read_bytes.0)),
+        },
+        entry: entries.and_then(|entries| median_use(&entries)),
+    })
+}
+
+fn median_use(of: &[&LambdaUse]) -> Option<LambdaUse> {
+    let first = of.first()?;
+    let number = |field: fn(&LambdaUse) -> f64| middle(of.iter().map(|counted| field(counted)));
+    Some(LambdaUse {
+        invocations: number(|counted| f64::from(counted.invocations)).ceil() as u32,
+        reported: number(|counted| f64::from(counted.reported)) as u32,
+        billed_ms: Millis(number(|counted| counted.billed_ms.0)),
+        init_ms: Millis(number(|counted| counted.init_ms.0)),
+        memory_mib: first.memory_mib,
+        memory_time: GibSeconds(number(|counted| counted.memory_time.0)),
+        payload_bytes: ByteCount(number(|counted| counted.payload_bytes.0 as f64) as u64),
+        streamed_bytes: ByteCount(number(|counted| counted.streamed_bytes.0 as f64) as u64),
     })
 }
 
@@ -129,6 +175,11 @@ fn median_slice(of: &[&SliceBill]) -> Option<SliceBill> {
         memory_time: GibSeconds(middle(of.iter().map(|slice| slice.memory_time.0))),
         transport_ms: Millis(middle(of.iter().map(|slice| slice.transport_ms.0))),
         handoff_bytes: ByteCount(middle(of.iter().map(|slice| slice.handoff_bytes.0 as f64)) as u64),
+        lambda: of
+            .iter()
+            .map(|slice| slice.lambda.as_ref())
+            .collect::<Option<Vec<_>>>()
+            .and_then(|uses| median_use(&uses)),
         ..(*first).clone()
     })
 }

@@ -25,9 +25,9 @@ impl Endpoint {
                 return Ok(Self { base: SOCKET_BASE.to_owned(), socket: Some(path.clone()) });
             }
             Address::Http { url } => url,
-            Address::Lambda { function, .. } => {
+            Address::Lambda { .. } => {
                 return Err(DriverError::Client {
-                    slice: function.clone(),
+                    slice: function.slice.clone(),
                     reason: "functions on AWS Lambda are not called over HTTP".to_owned(),
                 });
             }

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tranche_schema::exit_code;
+use tranche_transport::aws::AwsError;
 use tranche_transport::{FrameError, SharedError};
 
 /// A request that cannot be made or was not answered.
@@ -122,6 +123,22 @@ pub enum DriverError {
         /// What to do, where the failure tells.
         hint: Option<String>,
     },
+    /// The deployment is on AWS, and there is no client that reaches it.
+    #[error("deployment `{deployment}` is on AWS Lambda: {reason}")]
+    Aws {
+        /// The deployment.
+        deployment: String,
+        /// What is missing or differs.
+        reason: String,
+    },
+    /// A tensor cannot be written to or read from the object store.
+    #[error("tensor `{name}` in the object store: {source}")]
+    Store {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: AwsError,
+    },
     /// A bug in this crate: a task of a request ended without a result.
     #[error("a task of the request ended without a result: {reason}")]
     Task {
@@ -160,6 +177,10 @@ impl DriverError {
             Self::Deadline { .. } => {
                 "give more time with `--timeout`; `tranche logs` shows what the functions were doing"
             }
+            Self::Aws { .. } => {
+                "set AWS_REGION to the deployment's region and credentials that may invoke its functions"
+            }
+            Self::Store { source, .. } => source.hint(),
             Self::Task { .. } => "this is a bug in tranche; please report it",
         }
     }
@@ -174,13 +195,15 @@ impl DriverError {
             | Self::RepeatedInput { .. }
             | Self::WrongInput { .. }
             | Self::Client { .. }
-            | Self::NoUrl { .. } => exit_code::USAGE,
+            | Self::NoUrl { .. }
+            | Self::Aws { .. } => exit_code::USAGE,
             Self::SharedFolder { .. }
             | Self::Callback { .. }
             | Self::Send { .. }
             | Self::Receive { .. }
             | Self::Function { .. }
             | Self::Deadline { .. }
+            | Self::Store { .. }
             | Self::NotReady { .. } => exit_code::REMOTE,
             Self::Task { .. } => exit_code::BUG,
         }

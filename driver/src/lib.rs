@@ -10,6 +10,8 @@ mod chunks;
 mod client;
 mod endpoint;
 mod error;
+mod http;
+mod lambda;
 mod onward;
 mod plan;
 mod refusal;
@@ -19,17 +21,20 @@ mod walk;
 
 pub use bill::{BillTable, median, table};
 pub use callback::Callback;
-pub use client::METRICS_HEADER;
 pub use error::DriverError;
+pub use http::METRICS_HEADER;
 pub use plan::{FunctionIndex, PlannedFunction, PlannedTensor, RetryPolicy, TensorIndex, WalkPlan};
 pub use walk::{Action, Event, Failure, GiveUp, Retry, Walk};
 
 use client::{FunctionClient, Passing};
+use http::HttpClient;
+use lambda::{Cloud, LambdaClient};
 use plan::describe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use tranche_schema::{Bill, Channel, Deployment, Tensor, TensorSpec};
+use tranche_schema::{Address, Bill, Channel, Deployment, Tensor, TensorSpec};
+use tranche_transport::aws::AwsClient;
 use tranche_transport::{CodedTensor, Placement, SharedFolder};
 
 /// How a driver waits.
@@ -74,6 +79,13 @@ pub struct Call {
     pub traceparent: Option<String>,
 }
 
+/// What reaches clouds, for deployments that are there.
+#[derive(Clone, Debug, Default)]
+pub struct Clouds {
+    /// AWS, in the deployment's region.
+    pub aws: Option<AwsClient>,
+}
+
 /// What a request gives.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -97,16 +109,29 @@ struct Inner {
     plan: Arc<WalkPlan>,
     clients: Vec<Arc<FunctionClient>>,
     shared: Option<Arc<SharedFolder>>,
+    cloud: Option<Arc<Cloud>>,
     options: Options,
 }
 
 impl Driver {
+    /// Prepares to call a deployment that is in no cloud. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`Driver::connect_with`].
+    pub fn connect(deployment: Deployment, options: Options) -> Result<Self, DriverError> {
+        Self::connect_with(deployment, options, Clouds::default())
+    }
+
     /// Prepares to call a deployment. Nothing is sent yet.
     ///
     /// # Errors
-    /// When the deployment contradicts itself, an address is no address, or the
-    /// folder that local functions share cannot be opened.
-    pub fn connect(deployment: Deployment, options: Options) -> Result<Self, DriverError> {
+    /// When the deployment contradicts itself, an address is no address, the folder that local
+    /// functions share cannot be opened, or the deployment's cloud has no client in its region.
+    pub fn connect_with(
+        deployment: Deployment,
+        options: Options,
+        clouds: Clouds,
+    ) -> Result<Self, DriverError> {
         let plan = Arc::new(WalkPlan::new(&deployment)?);
         let shared = match &deployment.local {
             None => None,
@@ -114,15 +139,33 @@ impl Driver {
                 DriverError::SharedFolder { path: local.shared_folder.clone(), source }
             })?)),
         };
-        let clients = deployment
-            .functions
-            .iter()
-            .map(|function| {
-                let supervisor = deployment.local.clone();
-                FunctionClient::new(function, shared.clone(), supervisor, &options).map(Arc::new)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { inner: Arc::new(Inner { deployment, plan, clients, shared, options }) })
+        let cloud = match &deployment.lambda {
+            None => None,
+            Some(lambda) => Some(Arc::new(Cloud::of(&deployment, lambda, clouds.aws)?)),
+        };
+        let connect = |(index, function)| -> Result<_, DriverError> {
+            let function: &tranche_schema::DeployedFunction = function;
+            let client = match (&function.address, &cloud) {
+                (Address::Lambda { function: name, qualifier }, Some(cloud)) => {
+                    let target = (name.as_str(), qualifier.as_str());
+                    let cloud = Arc::clone(cloud);
+                    FunctionClient::Lambda(LambdaClient::new(
+                        (index, function),
+                        target,
+                        &plan,
+                        cloud,
+                        &options,
+                    ))
+                }
+                _ => {
+                    let supervisor = deployment.local.clone();
+                    FunctionClient::Http(HttpClient::new(function, shared.clone(), supervisor, &options)?)
+                }
+            };
+            Ok(Arc::new(client))
+        };
+        let clients = deployment.functions.iter().enumerate().map(connect).collect::<Result<_, _>>()?;
+        Ok(Self { inner: Arc::new(Inner { deployment, plan, clients, shared, cloud, options }) })
     }
 
     /// The deployment it calls.
@@ -184,7 +227,7 @@ impl Driver {
             asking.spawn(async move { (index, wait_until_ready(&client, started, deadline).await) });
         }
         let mut times: Vec<(String, Duration)> =
-            self.inner.clients.iter().map(|client| (client.slice.clone(), Duration::ZERO)).collect();
+            self.inner.clients.iter().map(|client| (client.slice().to_owned(), Duration::ZERO)).collect();
         while let Some(asked) = asking.join_next().await {
             let (index, result) = asked.map_err(|error| DriverError::Task { reason: error.to_string() })?;
             let took = result?;
@@ -252,7 +295,7 @@ async fn wait_until_ready(
     loop {
         let left = deadline.saturating_sub(started.elapsed());
         if left.is_zero() || last.retry == Retry::Never {
-            let (slice, after) = (client.slice.clone(), started.elapsed());
+            let (slice, after) = (client.slice().to_owned(), started.elapsed());
             return Err(DriverError::NotReady { slice, after, reason: last.reason, hint: last.hint });
         }
         match client.ready(left).await {

@@ -104,7 +104,7 @@ async fn send(
 ) -> Result<Arrived, Failure> {
     let never = |reason: &str| Failure { reason: reason.to_owned(), retry: Retry::Never, hint: None };
     let Some(client) = inner.clients.first() else { return Err(never("there is no function")) };
-    let mut header = RequestHeader::new(identity.request_id, client.slice.as_str());
+    let mut header = RequestHeader::new(identity.request_id, client.slice());
     header.attempt = attempt;
     header.traceparent = Some(identity.traceparent(0, attempt));
     header.deadline = Some(left);
@@ -155,7 +155,7 @@ fn finish(
     let outputs = decode(inner, outputs)?;
     let records = records(inner, arrived.trail);
     let request_id = RequestHeader::new(identity.request_id, "").request_id_hex();
-    Ok(Answer { request_id, outputs, bill: bill::assemble(inner, records, started.elapsed()) })
+    Ok(Answer { request_id, outputs, bill: bill::assemble(inner, records, started.elapsed(), None) })
 }
 
 /// What the slices measured, as the walk would have recorded it. How long tensors were on their way
@@ -163,7 +163,7 @@ fn finish(
 fn records(inner: &Inner, trail: Vec<FunctionMetrics>) -> Vec<Option<Record>> {
     let mut records: Vec<Option<Record>> = inner.clients.iter().map(|_| None).collect();
     for metrics in trail {
-        let index = inner.clients.iter().position(|client| client.slice == metrics.slice);
+        let index = inner.clients.iter().position(|client| client.slice() == metrics.slice);
         let sane = metrics.billed_ms.0.is_finite() && metrics.billed_ms.0 >= 0.0;
         if let (Some(record), true) = (index.and_then(|index| records.get_mut(index)), sane) {
             let elapsed = Duration::try_from_secs_f64(metrics.billed_ms.as_seconds()).unwrap_or_default();

@@ -6,6 +6,8 @@
 
 use crate::walk::{Failure, Retry};
 use std::time::Duration;
+use tranche_transport::aws::AwsError;
+use tranche_transport::lambda::FunctionFailure;
 
 /// Longest text taken from an answer that is an error.
 pub(crate) const MAX_REASON_BYTES: usize = 4096;
@@ -21,7 +23,7 @@ pub(crate) fn classify(
     let code = refusal.as_ref().and_then(|refusal| refusal.code.as_deref());
     let later = retry_after.map_or(Retry::Later, Retry::After);
     let (retry, hint) = match (code, status) {
-        (Some("busy" | "draining" | "deadline" | "slow-body" | "bad-body"), _) => (later, None),
+        (Some(code), _) if may_pass(code) => (later, None),
         (Some(_), 408 | 429 | 502..=504) => (later, None),
         (Some(_), _) => (Retry::Never, None),
         (None, 408 | 429) => (later, None),
@@ -47,6 +49,50 @@ pub(crate) fn classify(
     Failure { reason, retry, hint: own.or_else(|| hint.map(str::to_owned)) }
 }
 
+/// Whether what a function says with this code may be otherwise at another try.
+fn may_pass(code: &str) -> bool {
+    matches!(code, "busy" | "draining" | "deadline" | "slow-body" | "bad-body" | "store-failed")
+}
+
+/// What a failed invocation on Lambda means: the function's own failures say so by code, Lambda's
+/// are of processes that ended, did not start, or were too slow.
+pub(crate) fn classify_invocation(failure: &FunctionFailure) -> Failure {
+    let said = match (failure.error_type.as_str(), failure.message.trim()) {
+        ("", said) => said.to_owned(),
+        (kind, "") => kind.to_owned(),
+        (kind, said) => format!("{kind}: {said}"),
+    };
+    let (retry, hint) = match failure.code() {
+        Some(code) if may_pass(code) => (Retry::Later, None),
+        Some(_) => (Retry::Never, None),
+        None if NO_START.contains(&failure.error_type.as_str()) => (Retry::Never, Some(DOES_NOT_START)),
+        None if said.contains("timed out") => (Retry::Later, Some(TIMED_OUT)),
+        None => (Retry::Later, Some(DIED)),
+    };
+    Failure { reason: said, retry, hint: hint.map(str::to_owned) }
+}
+
+/// What it means that AWS itself did not answer as asked.
+pub(crate) fn classify_aws(error: &AwsError) -> Failure {
+    let retry = match error.retry_after() {
+        _ if !error.is_transient() => Retry::Never,
+        Some(wait) => Retry::After(wait),
+        None => Retry::Later,
+    };
+    Failure { reason: error.to_string(), retry, hint: Some(error.hint().to_owned()) }
+}
+
+/// Lambda's error types of packages that no try starts.
+const NO_START: [&str; 4] = [
+    "Runtime.InvalidEntrypoint",
+    "Runtime.InvalidWorkingDir",
+    "Runtime.InvalidTaskConfig",
+    "Runtime.ImportModuleError",
+];
+const DOES_NOT_START: &str =
+    "the package does not start on Lambda: check its architecture and libraries, then deploy again";
+const TIMED_OUT: &str = "the function's own timeout is shorter than a cold start and a run; deploy with a longer one, or with more memory, which also gives more CPU";
+const DIED: &str = "the function's process ended: out of memory if it was killed; `tranche logs` tells, more memory may help";
 const GATEWAY_FAILS: &str = "the gateway did not reach the function: it may be starting again after it ran out of memory, or be scaled to zero; `tranche status` and `tranche logs` tell";
 const UNAUTHORISED: &str = "something before the function wants credentials: OpenFaaS leaves /function/ open, so look for a proxy, or check the gateway's URL in deployment.json";
 const NO_SUCH_FUNCTION: &str = "the gateway knows no such function: deploy the bundle again, or check the gateway's URL in deployment.json";
@@ -130,6 +176,28 @@ mod tests {
             assert_eq!(of(status, code), Retry::Later, "{code}");
         }
         assert_eq!(of(503, "a-code-of-a-later-version"), Retry::Later);
+    }
+
+    #[test]
+    fn invocations_that_died_may_be_repeated_and_failures_of_the_function_say_so_themselves() {
+        let of = |kind: &str, message: &str| {
+            classify_invocation(&FunctionFailure { error_type: kind.to_owned(), message: message.to_owned() })
+        };
+        for code in ["bad-frame", "wrong-slice", "bad-input", "load-failed", "engine-failed", "too-large"] {
+            assert_eq!(of(&format!("tranche.{code}"), "m").retry, Retry::Never, "{code}");
+        }
+        for (kind, message) in [
+            ("tranche.store-failed", "SlowDown"),
+            ("tranche.deadline", "late"),
+            ("Runtime.ExitError", "RequestId: 1 Error: Runtime exited with error: signal: killed"),
+            ("Sandbox.Timedout", "RequestId: 1 Error: Task timed out after 3.00 seconds"),
+            ("", "2026-01-01T00:00:00Z 1 Task timed out after 3.00 seconds"),
+        ] {
+            assert_eq!(of(kind, message).retry, Retry::Later, "{kind} {message}");
+        }
+        let entry = of("Runtime.InvalidEntrypoint", "exec format error");
+        assert_eq!(entry.retry, Retry::Never);
+        assert_eq!(entry.reason, "Runtime.InvalidEntrypoint: exec format error");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::bill::{self, Record};
 use crate::client::{Passing, Reply};
+use crate::lambda::LambdaRequest;
 use crate::plan::mix;
 use crate::trace::Trace;
 use crate::walk::{Action, Event, Failure, GiveUp, Walk};
@@ -9,7 +10,7 @@ use crate::{Answer, Call, DriverError, FunctionIndex, Inner};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use tranche_transport::{FrameLimits, RequestHeader};
+use tranche_transport::{FrameLimits, Payload, RequestHeader};
 
 /// What a call ended with.
 type Called = (FunctionIndex, Result<Reply, Failure>);
@@ -51,6 +52,27 @@ pub(crate) async fn run(
     started: Instant,
 ) -> Result<Answer, DriverError> {
     let identity = Identity::of(call, inner.options.deadline);
+    let id = RequestHeader::new(identity.request_id, "").request_id_hex();
+    let lambda = inner.cloud.as_ref().map(|cloud| Arc::new(LambdaRequest::new(Arc::clone(cloud), id)));
+    let walked = walk(inner, inputs, &identity, lambda.as_ref(), started).await;
+    if let Some(lambda) = &lambda {
+        lambda.clean().await;
+    }
+    let (request_id, outputs, records, latency) = walked?;
+    let bill = bill::assemble(inner, records, latency, lambda.as_deref());
+    Ok(Answer { request_id, outputs, bill })
+}
+
+/// What a walk ends with: the request's id, the outputs, what the slices measured, and the time.
+type Walked = (String, Vec<(String, tranche_schema::Tensor)>, Vec<Option<Record>>, Duration);
+
+async fn walk(
+    inner: &Arc<Inner>,
+    inputs: Vec<Passing>,
+    identity: &Identity,
+    lambda: Option<&Arc<LambdaRequest>>,
+    started: Instant,
+) -> Result<Walked, DriverError> {
     let deadline = identity.deadline;
     let mut walk = Walk::new(Arc::clone(&inner.plan), inner.options.retry, deadline, identity.span_seed);
     let mut records: Vec<Option<Record>> = inner.clients.iter().map(|_| None).collect();
@@ -60,15 +82,15 @@ pub(crate) async fn run(
         for action in actions.drain(..) {
             match action {
                 Action::Call { function, attempt, inputs } => {
-                    spawn(inner, &identity, &mut calls, (function, attempt, inputs), started);
+                    spawn(inner, identity, lambda, &mut calls, (function, attempt, inputs), started);
                 }
                 // The last owner of a tensor removes its file.
                 Action::Release(tensors) => drop(tensors),
                 Action::Finished(outputs) => {
-                    let outputs = decode(inner, outputs)?;
-                    let latency = started.elapsed();
+                    let left = deadline.saturating_sub(started.elapsed());
+                    let outputs = decode(inner, fetch(outputs, lambda, left).await?)?;
                     let request_id = RequestHeader::new(identity.request_id, "").request_id_hex();
-                    return Ok(Answer { request_id, outputs, bill: bill::assemble(inner, records, latency) });
+                    return Ok((request_id, outputs, records, started.elapsed()));
                 }
                 Action::GiveUp(why) => return Err(explain(inner, why, deadline)),
             }
@@ -103,6 +125,7 @@ pub(crate) async fn run(
 fn spawn(
     inner: &Arc<Inner>,
     identity: &Identity,
+    lambda: Option<&Arc<LambdaRequest>>,
     calls: &mut JoinSet<Called>,
     (function, attempt, inputs): (FunctionIndex, u32, Vec<Passing>),
     started: Instant,
@@ -110,11 +133,30 @@ fn spawn(
     let Some(client) = inner.clients.get(function).map(Arc::clone) else { return };
     let left = identity.deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
     let left = inner.options.attempt_timeout.map_or(left, |most| left.min(most));
-    let mut header = RequestHeader::new(identity.request_id, client.slice.as_str());
+    let mut header = RequestHeader::new(identity.request_id, client.slice());
     header.attempt = attempt;
     header.traceparent = Some(identity.traceparent(function, attempt));
     header.deadline = Some(left);
-    calls.spawn(async move { (function, client.call(header, &inputs, left).await) });
+    let lambda = lambda.map(Arc::clone);
+    calls.spawn(async move { (function, client.call(header, &inputs, left, lambda.as_deref()).await) });
+}
+
+/// The outputs with their bytes here, wherever they lie.
+async fn fetch(
+    outputs: Vec<Passing>,
+    lambda: Option<&Arc<LambdaRequest>>,
+    left: Duration,
+) -> Result<Vec<Passing>, DriverError> {
+    let Some(lambda) = lambda else { return Ok(outputs) };
+    let fetch = |output: Passing| async move {
+        if !matches!(output.tensor().payload, Payload::Object(_)) {
+            return Ok(output);
+        }
+        let name = output.tensor().spec.name.clone();
+        let fetched = lambda.fetch(output.tensor(), left).await;
+        fetched.map(|tensor| Passing::new(tensor, None)).map_err(|source| DriverError::Store { name, source })
+    };
+    futures_util::future::try_join_all(outputs.into_iter().map(fetch)).await
 }
 
 pub(crate) fn decode(
@@ -140,7 +182,7 @@ pub(crate) fn decode(
 }
 
 fn slice_of(inner: &Inner, function: FunctionIndex) -> &str {
-    inner.clients.get(function).map_or("?", |client| client.slice.as_str())
+    inner.clients.get(function).map_or("?", |client| client.slice())
 }
 
 pub(crate) fn explain(inner: &Inner, why: GiveUp, deadline: Duration) -> DriverError {

@@ -34,6 +34,7 @@ fn bill(slices: &[(u64, f64)], latency: f64) -> Bill {
                     memory_time: GibSeconds::of(memory_bytes, Millis(10.0)),
                     ..SlicePrediction::default()
                 },
+                lambda: None,
             }
         })
         .collect();
@@ -48,6 +49,7 @@ fn bill(slices: &[(u64, f64)], latency: f64) -> Bill {
         predicted_memory_time: slices.iter().map(|slice| slice.predicted.memory_time).sum(),
         predicted_latency_ms: Millis(20.0),
         slices,
+        lambda: None,
     }
 }
 

@@ -39,6 +39,54 @@ pub struct FunctionMetrics {
     pub peak_memory_bytes: ByteCount,
 }
 
+/// What AWS Lambda counts of the calls of one slice in one request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LambdaUse {
+    /// Invocations that Lambda took, failed ones included: each has a fee.
+    pub invocations: u32,
+    /// How many of them told their billed duration, in the REPORT line at the end of their log.
+    pub reported: u32,
+    /// Sum of the billed durations told, in whole milliseconds each; starting is in it (`INIT` is
+    /// billed since August 2025).
+    pub billed_ms: Millis,
+    /// Sum of the start-up times told.
+    pub init_ms: Millis,
+    /// The function's `MemorySize`, in MiB: what durations are multiplied by.
+    pub memory_mib: u32,
+    /// [`LambdaUse::billed_ms`] times the memory.
+    pub memory_time: GibSeconds,
+    /// Bytes of events sent and answers received, as sent.
+    pub payload_bytes: ByteCount,
+    /// Bytes of these that came as streamed answers.
+    pub streamed_bytes: ByteCount,
+}
+
+/// What an object store counts of one request, by the driver and the functions together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreUse {
+    /// Objects written, and writes refused because one was there (PUT).
+    pub puts: u32,
+    /// Objects read or asked for (GET, HEAD).
+    pub gets: u32,
+    /// Listings (LIST); deleting has no fee.
+    pub lists: u32,
+    /// Bytes written.
+    pub written_bytes: ByteCount,
+    /// Bytes read.
+    pub read_bytes: ByteCount,
+}
+
+/// What a request took on AWS Lambda beside its slices.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LambdaBill {
+    /// The object store.
+    pub store: StoreUse,
+    /// The function that walked the request, which waits while slices run; nothing where the
+    /// driver ran elsewhere. Its billed duration is measured from the event's arrival to the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<LambdaUse>,
+}
+
 /// One function's part of the bill.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SliceBill {
@@ -60,6 +108,9 @@ pub struct SliceBill {
     pub handoff_bytes: ByteCount,
     /// What the plan expected.
     pub predicted: SlicePrediction,
+    /// What Lambda counts, beside what the function measured; only on AWS Lambda.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<LambdaUse>,
 }
 
 /// The bill of one request, or the median over several.
@@ -85,6 +136,9 @@ pub struct Bill {
     pub predicted_memory_time: GibSeconds,
     /// What the plan expected.
     pub predicted_latency_ms: Millis,
+    /// What it took beside the slices; only on AWS Lambda.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lambda: Option<LambdaBill>,
 }
 
 impl Document for Bill {

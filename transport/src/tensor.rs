@@ -97,6 +97,33 @@ impl CodedTensor {
         })
     }
 
+    /// The same tensor with its inline bytes compressed; `None` where they lie elsewhere, are
+    /// compressed already, or would not become fewer.
+    ///
+    /// # Errors
+    /// When the codec fails.
+    pub fn compressed(&self) -> Result<Option<Self>, FrameError> {
+        let (Payload::Inline(raw), Codec::Raw) = (&self.payload, self.codec) else { return Ok(None) };
+        let (codec, coded) = codec::encode(raw, Codec::Zstd).map_err(|reason| FrameError::Codec {
+            tensor: self.spec.name.clone(),
+            codec: Codec::Zstd,
+            reason,
+        })?;
+        Ok((codec == Codec::Zstd).then(|| Self {
+            codec,
+            checksum: xxh3_64(&coded),
+            coded_bytes: coded.len() as u64,
+            payload: Payload::Inline(coded),
+            ..self.clone()
+        }))
+    }
+
+    /// The same tensor with its coded bytes here, as they were read from where they lie.
+    #[must_use]
+    pub fn with_bytes(&self, coded: Bytes) -> Self {
+        Self { payload: Payload::Inline(coded), ..self.clone() }
+    }
+
     /// The tensor: checksum compared, decoded, type and shape checked.
     ///
     /// Raw bytes that are aligned for their elements are read in place: in the frame,

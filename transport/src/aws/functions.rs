@@ -34,8 +34,8 @@ pub enum InvocationKind {
 pub struct Invoked {
     /// The HTTP status: 200, or 202 for an event.
     pub status: u16,
-    /// `Handled` or `Unhandled` when the function failed; the payload then says how. A stream
-    /// that breaks off is given as its error code.
+    /// `Handled` or `Unhandled`, or the error code of a stream, when the function failed; the
+    /// payload then says how.
     pub function_error: Option<String>,
     /// The version that ran.
     pub executed_version: Option<String>,
@@ -50,7 +50,8 @@ pub struct Invoked {
 /// What the end of a stream says.
 #[derive(Debug, Default)]
 pub(super) struct Streamed {
-    error: Option<String>,
+    /// A code, and what it is about.
+    error: Option<(String, String)>,
     log: Option<String>,
 }
 
@@ -118,6 +119,11 @@ impl AwsClient {
         call.headers.push((LOG_TYPE, HeaderValue::from_static("Tail")));
         let mut reply = self.call(&call, deadline).await.map_err(|failed| failed.error)?;
         let Streamed { error, log } = reply.streamed.take().unwrap_or_default();
+        let error = error.map(|(code, details)| {
+            // What was streamed before is half an answer.
+            reply.body = details.into();
+            code
+        });
         Ok(invoked(reply, error, log.as_deref().and_then(read_log)))
     }
 
@@ -225,11 +231,7 @@ fn event(message: &Message) -> Event {
                 return Event::Failure(format!("ends with `{}`", text()));
             };
             let code = end.error_code.filter(|code| !code.is_empty());
-            let details = end.error_details.filter(|details| !details.is_empty());
-            let error = code.map(|code| match details {
-                Some(details) => format!("{code}: {details}"),
-                None => code,
-            });
+            let error = code.map(|code| (code, end.error_details.unwrap_or_default()));
             Event::End(Streamed { error, log: end.log_result })
         }
         (Some("exception" | "error"), _) => {
