@@ -1,7 +1,8 @@
 //! Repository chores: `cargo xtask ci` runs every check, `cargo xtask shim` builds what runs
-//! in functions.
+//! in functions, `cargo xtask dist` makes a release.
 
 mod ci;
+mod dist;
 mod shim;
 
 use std::io::Write as _;
@@ -12,9 +13,13 @@ Repository chores
 
 Usage: cargo xtask ci [--only STEP]... [--skip STEP]...
        cargo xtask shim [static|onnxruntime]...
+       cargo xtask dist
 
 `shim` builds the functions' program into target/shims/: for tract, static, and
 for ONNX Runtime, against an old C library where cargo-zigbuild is there.
+
+`dist` builds every program against that library and packs a release into
+target/dist/: archive, image, inventories, checksums. It takes long.
 
 Steps of ci, in order:
 ";
@@ -31,6 +36,8 @@ fn main() -> ExitCode {
             Ok(shims) => shim::run(&shims),
             Err(reason) => usage(&format!("error: {reason}\n\n")),
         },
+        Some((&"dist", [])) => dist::run(),
+        Some((&"dist", [word, ..])) => usage(&format!("error: `{word}` is not known\n\n")),
         Some((&("help" | "--help" | "-h"), _)) => {
             let _ = write!(std::io::stdout(), "{USAGE}{}", ci::list());
             ExitCode::SUCCESS
