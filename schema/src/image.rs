@@ -20,6 +20,8 @@ pub enum LayerPurpose {
     Slice,
     /// A deployment that a front door serves.
     Deployment,
+    /// A program that is no function, with what lies beside it.
+    Program,
 }
 
 /// A layer of an image.

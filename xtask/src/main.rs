@@ -1,7 +1,9 @@
 //! Repository chores: `cargo xtask ci` runs every check, `cargo xtask shim` builds what runs
-//! in functions, `cargo xtask peers` brings what plays AWS in tests.
+//! in functions, `cargo xtask peers` brings what plays AWS in tests, `cargo xtask dist` makes a
+//! release.
 
 mod ci;
+mod dist;
 mod peers;
 mod shim;
 
@@ -14,11 +16,14 @@ Repository chores
 Usage: cargo xtask ci [--only STEP]... [--skip STEP]...
        cargo xtask shim [static|onnxruntime]...
        cargo xtask peers
+       cargo xtask dist
 
 `shim` builds the functions' program into target/shims/: for tract, static, and
 for ONNX Runtime, against an old C library where cargo-zigbuild is there.
 
 `peers` installs what plays AWS in tests into target/peers/, from pinned versions.
+`dist` builds every program against that library and packs a release into
+target/dist/: archive, image, inventories, checksums. It takes long.
 
 Steps of ci, in order:
 ";
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         },
         Some((&"peers", [])) => peers::run(),
         Some((&"peers", _)) => usage("error: `peers` takes nothing\n\n"),
+        Some((&"dist", [])) => dist::run(),
+        Some((&"dist", [word, ..])) => usage(&format!("error: `{word}` is not known\n\n")),
         Some((&("help" | "--help" | "-h"), _)) => {
             let _ = write!(std::io::stdout(), "{USAGE}{}", ci::list());
             ExitCode::SUCCESS

@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 /// The oldest C library that the dynamic program runs with: that of the platform tag
 /// `manylinux_2_28`, for which ONNX Runtime is released.
-const GLIBC: &str = "2.28";
+pub(crate) const GLIBC: &str = "2.28";
 
 /// A program to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +19,17 @@ pub(crate) enum Shim {
     OnnxRuntime,
 }
 
-const SHIMS: [Shim; 2] = [Shim::Static, Shim::OnnxRuntime];
+pub(crate) const SHIMS: [Shim; 2] = [Shim::Static, Shim::OnnxRuntime];
 
 impl Shim {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Static => "static",
             Self::OnnxRuntime => "onnxruntime",
         }
     }
 
-    fn feature(self) -> &'static str {
+    pub(crate) fn feature(self) -> &'static str {
         match self {
             Self::Static => "tract",
             Self::OnnxRuntime => "onnxruntime",
@@ -79,13 +79,9 @@ pub(crate) fn run(shims: &[Shim]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn build(shim: Shim) -> Result<PathBuf, String> {
-    let architecture = std::env::consts::ARCH;
-    if std::env::consts::OS != "linux" || !matches!(architecture, "x86_64" | "aarch64") {
-        return Err("functions run on Linux on x86-64 or AArch64; build there".to_owned());
-    }
-    let target = format!("{architecture}-unknown-linux-gnu");
-    let zig = shim == Shim::OnnxRuntime && cargo(&["zigbuild".to_owned(), "--help".to_owned()]).is_ok();
+pub(crate) fn build(shim: Shim) -> Result<PathBuf, String> {
+    let target = target()?;
+    let zig = shim == Shim::OnnxRuntime && has_zigbuild();
     if shim == Shim::OnnxRuntime && !zig {
         say(&format!(
             "warning: cargo-zigbuild is not there, so the program is linked against this machine's C \
@@ -94,9 +90,8 @@ fn build(shim: Shim) -> Result<PathBuf, String> {
             c_library()
         ));
     }
-    let variable = format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"));
     let status = command(&shim.arguments(&target, zig))
-        .env(variable, shim.rustc_flags())
+        .env(flags_variable(&target), shim.rustc_flags())
         .status()
         .map_err(|error| error.to_string())?;
     if !status.success() {
@@ -109,8 +104,26 @@ fn build(shim: Shim) -> Result<PathBuf, String> {
     Ok(output)
 }
 
+/// What functions and releases are built for.
+pub(crate) fn target() -> Result<String, String> {
+    let architecture = std::env::consts::ARCH;
+    if std::env::consts::OS != "linux" || !matches!(architecture, "x86_64" | "aarch64") {
+        return Err("functions run on Linux on x86-64 or AArch64; build there".to_owned());
+    }
+    Ok(format!("{architecture}-unknown-linux-gnu"))
+}
+
+pub(crate) fn has_zigbuild() -> bool {
+    cargo(&["zigbuild".to_owned(), "--help".to_owned()]).is_ok()
+}
+
+/// The environment variable with the compiler's flags for a target.
+pub(crate) fn flags_variable(target: &str) -> String {
+    format!("CARGO_TARGET_{}_RUSTFLAGS", target.to_uppercase().replace('-', "_"))
+}
+
 /// Copies to a temporary name and renames: a program that runs is not written to.
-fn put(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn put(from: &Path, to: &Path) -> io::Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let mut temporary = OsString::from(to);
@@ -127,11 +140,11 @@ pub(crate) fn target_folder() -> PathBuf {
     }
 }
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-fn command(arguments: &[String]) -> Command {
+pub(crate) fn command(arguments: &[String]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(root()).stdin(Stdio::null());
     command

@@ -29,9 +29,10 @@ pub(crate) enum Entry {
     File { mode: u32, from: PathBuf },
 }
 
-/// The files of a layer, in the order of their paths.
+/// The files of a layer or an archive, in the order of their paths. Paths have `/` between
+/// their parts and none at the start.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Content {
+pub struct Content {
     pub(crate) entries: BTreeMap<String, Entry>,
 }
 
@@ -48,27 +49,47 @@ pub(crate) struct Blob {
 
 impl Content {
     /// Adds a folder; folders above it need no mention.
-    pub(crate) fn folder(mut self, path: &str, mode: u32) -> Self {
+    #[must_use]
+    pub fn folder(mut self, path: &str, mode: u32) -> Self {
         self.insert(path, Entry::Folder { mode });
         self
     }
 
     /// Adds a file that all may read.
-    pub(crate) fn bytes(mut self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
+    #[must_use]
+    pub fn bytes(mut self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.insert(path, Entry::Bytes(bytes.into()));
         self
     }
 
     /// Adds a file of this machine that all may read.
-    pub(crate) fn file(mut self, path: &str, from: &Path) -> Self {
+    #[must_use]
+    pub fn file(mut self, path: &str, from: &Path) -> Self {
         self.insert(path, Entry::File { mode: 0o644, from: from.to_owned() });
         self
     }
 
     /// Adds a program of this machine.
-    pub(crate) fn program(mut self, path: &str, from: &Path) -> Self {
+    #[must_use]
+    pub fn program(mut self, path: &str, from: &Path) -> Self {
         self.insert(path, Entry::File { mode: 0o755, from: from.to_owned() });
         self
+    }
+
+    /// Writes the files as a gzip-compressed tar archive, to a temporary file and then to
+    /// `path`. Equal files give equal bytes.
+    ///
+    /// # Errors
+    /// When a file cannot be read or has changed, or the archive cannot be written.
+    pub fn write_archive(&self, path: &Path) -> Result<(), PackageError> {
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(folder).map_err(PackageError::io(folder))?;
+        let temporary = tempfile::NamedTempFile::new_in(folder).map_err(PackageError::io(folder))?;
+        self.pack(Effort::Smallest, temporary.as_file(), path)?;
+        keep(temporary, path)
     }
 
     /// Folders above come first, because a path sorts after its beginnings.

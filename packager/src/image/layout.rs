@@ -146,6 +146,7 @@ fn history(layer: &Layer) -> History {
         LayerPurpose::Weights => "weights",
         LayerPurpose::Slice => "the slice's graph and manifest",
         LayerPurpose::Deployment => "the deployment",
+        LayerPurpose::Program => "the program",
     };
     History { created: oci::EPOCH.to_owned(), created_by: format!("tranche: {what}") }
 }
