@@ -6,13 +6,10 @@ use crate::failure::Failure;
 use crate::interruption;
 use crate::printer::Printer;
 use indicatif::ProgressBar;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 use tranche_deployer::local::LocalTarget;
 use tranche_deployer::{DeployEvent, DeployOptions, DeployRequest, Target};
-use tranche_driver::{Call, Callback, Driver, Options};
-use tranche_schema::{Bill, Deployment, Tensor, TensorSpec, exit_code};
+use tranche_schema::Deployment;
 
 /// The local target with its state where the settings say.
 ///
@@ -101,6 +98,12 @@ impl Deployed {
         self.deployment.functions.len()
     }
 
+    /// What was deployed.
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
     /// Destroys it, or keeps it and gives its name.
     ///
     /// # Errors
@@ -128,91 +131,4 @@ impl Drop for Deployed {
             tracing::warn!("cannot destroy {}: {error}", self.deployment.name);
         }
     }
-}
-
-/// What a number of equal requests gave: their median bill, and the last one's outputs.
-pub type Called = (Bill, Vec<(String, Tensor)>);
-
-/// Sends the same request several times to each deployment, in turn, so that what
-/// else the machine does falls on all alike. One more goes first that is not counted.
-///
-/// # Errors
-/// When a request fails.
-pub fn call_in_turn(
-    deployed: &[&Deployed],
-    inputs: &[(TensorSpec, Tensor)],
-    requests: u32,
-    deadline: Duration,
-) -> Result<Vec<Called>, Failure> {
-    let deployments = deployed.iter().map(|deployed| deployed.deployment.clone()).collect();
-    call_all(deployments, inputs, requests, true, deadline, None)
-}
-
-/// Where functions that hand requests on post the answer: a listener's address, and
-/// its URL where functions reach it by another.
-pub type CallbackPlace = (SocketAddr, Option<String>);
-
-/// Sends the same request several times to a deployment. With a callback, slices
-/// hand it on to each other and the answer is waited for there.
-///
-/// # Errors
-/// When a request fails.
-pub fn call(
-    deployment: Deployment,
-    inputs: &[(TensorSpec, Tensor)],
-    requests: u32,
-    deadline: Duration,
-    callback: Option<CallbackPlace>,
-) -> Result<Called, Failure> {
-    let called = call_all(vec![deployment], inputs, requests, false, deadline, callback)?;
-    called.into_iter().next().ok_or_else(|| Failure::bug("no request was sent"))
-}
-
-fn call_all(
-    deployments: Vec<Deployment>,
-    inputs: &[(TensorSpec, Tensor)],
-    requests: u32,
-    warm: bool,
-    deadline: Duration,
-    callback: Option<CallbackPlace>,
-) -> Result<Vec<Called>, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
-        Failure::new("driver", exit_code::REMOTE, format!("cannot start the driver: {error}"))
-    })?;
-    let inputs: Vec<(String, Tensor)> =
-        inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())).collect();
-    runtime.block_on(async {
-        let callback = match &callback {
-            Some((address, url)) => Some(Callback::listen(*address, url.as_deref()).await?),
-            None => None,
-        };
-        let mut calls = Vec::with_capacity(deployments.len());
-        for deployment in deployments {
-            let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
-            if warm {
-                driver.invoke(inputs.clone()).await?;
-            }
-            calls.push((driver, Vec::new(), Vec::new()));
-        }
-        for _ in 0..requests.max(1) {
-            for (driver, bills, outputs) in &mut calls {
-                let answer = match &callback {
-                    Some(callback) => {
-                        driver.invoke_onward(inputs.clone(), &Call::default(), callback).await?
-                    }
-                    None => driver.invoke(inputs.clone()).await?,
-                };
-                bills.push(answer.bill);
-                *outputs = answer.outputs;
-            }
-        }
-        calls
-            .into_iter()
-            .map(|(_, bills, outputs)| {
-                let bill =
-                    tranche_driver::median(&bills).ok_or_else(|| Failure::bug("no request was billed"))?;
-                Ok((bill, outputs))
-            })
-            .collect()
-    })
 }

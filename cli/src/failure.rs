@@ -117,6 +117,12 @@ impl From<tranche_deployer::openfaas::GatewayError> for Failure {
     }
 }
 
+impl From<tranche_transport::aws::AwsError> for Failure {
+    fn from(error: tranche_transport::aws::AwsError) -> Self {
+        Self::new("aws", exit_code::REMOTE, error.to_string()).hint(error.hint())
+    }
+}
+
 impl From<tranche_deployer::registry::RegistryError> for Failure {
     fn from(error: tranche_deployer::registry::RegistryError) -> Self {
         tranche_deployer::DeployError::from(error).into()

@@ -5,6 +5,7 @@
 //! exit code.
 
 pub mod arguments;
+mod calls;
 pub mod catalogue;
 mod commands;
 pub mod config;

@@ -147,8 +147,10 @@ pub fn clouds(settings: &Settings, deployment: &Deployment) -> Result<Clouds, Fa
     let Some(lambda) = &deployment.lambda else { return Ok(Clouds::default()) };
     let target = lambda_target(settings, Some(&deployment.name))?;
     let found = target.credentials().map_err(DeployError::from)?;
-    let endpoint = target.session().endpoint().map(str::to_owned);
-    let url = endpoint.as_deref().map(AwsConfig::parse_endpoint).transpose()?;
+    let endpoint = target.session().endpoint();
+    let url = endpoint.map(url::Url::parse).transpose().map_err(|error| {
+        Failure::usage(format!("`{}` is no URL: {error}", endpoint.unwrap_or_default()))
+    })?;
     let config = AwsConfig {
         region: lambda.region.clone(),
         credentials: AwsCredentials {

@@ -70,6 +70,18 @@ pub fn read_tensors(spec: &str, expected: &[TensorSpec]) -> Result<Vec<(String, 
     }
 }
 
+/// The tensors of a JSON value that came from `origin`, as in a .json file.
+///
+/// # Errors
+/// As [`read_tensors`].
+pub fn from_json(
+    origin: &Path,
+    value: &serde_json::Value,
+    expected: &[TensorSpec],
+) -> Result<Vec<(String, Tensor)>, TensorFileError> {
+    json::read_value(origin, value, None, expected)
+}
+
 /// Writes tensors in the format that the path's extension names (.npy takes one
 /// tensor only), whole or not at all. Equal tensors give equal bytes.
 ///

@@ -28,13 +28,15 @@ pub(crate) fn refusal(failure: &DriverError) -> Refusal {
         | DriverError::RepeatedInput { .. }
         | DriverError::WrongInput { .. } => (StatusCode::BAD_REQUEST, "bad-input"),
         DriverError::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
-        DriverError::Function { .. } | DriverError::NotReady { .. } | DriverError::Receive { .. } => {
-            (StatusCode::BAD_GATEWAY, "function-failed")
-        }
+        DriverError::Function { .. }
+        | DriverError::NotReady { .. }
+        | DriverError::Receive { .. }
+        | DriverError::Store { .. } => (StatusCode::BAD_GATEWAY, "function-failed"),
         DriverError::Deployment { .. }
         | DriverError::Client { .. }
         | DriverError::Callback { .. }
         | DriverError::NoUrl { .. }
+        | DriverError::Aws { .. }
         | DriverError::SharedFolder { .. }
         | DriverError::Send { .. }
         | DriverError::Task { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "front-door-failed"),

@@ -1,12 +1,14 @@
-use crate::arguments::InvokeArguments;
+use crate::arguments::{InvokeArguments, Via};
+use crate::calls::{self, Walker};
+use crate::config::Settings;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::prepare::numbers;
-use crate::{deployments, inputs, table, targets, tensor_files};
+use crate::{inputs, table, targets, tensor_files};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
-use tranche_schema::{Bill, Document as _, ElementType, Manifest, Tensor, TensorSpec};
+use tranche_schema::{Bill, Deployment, Document as _, ElementType, Manifest, Tensor, TensorSpec};
 
 #[derive(Serialize)]
 struct Invocation {
@@ -42,8 +44,10 @@ pub fn run(context: &Context, arguments: &InvokeArguments) -> Result<(), Failure
     };
     let values: Vec<(TensorSpec, Tensor)> = inputs::values(&deployment.inputs, &source)?;
     let deadline = Duration::from_secs(arguments.deadline);
-    let callback = arguments.hand_on.then(|| (arguments.callback, arguments.callback_url.clone()));
-    let (bill, outputs) = deployments::call(deployment, &values, arguments.repeat, deadline, callback)?;
+    let clouds = targets::clouds(&settings, &deployment)?;
+    let walker = walker(&settings, &deployment, arguments)?;
+    let (bill, outputs) =
+        calls::call(deployment, clouds, &walker, &values, arguments.repeat, deadline)?;
     if let Some(path) = &arguments.output {
         tensor_files::write_tensors(path, &outputs)?;
         context.printer.step("Saved", &path.display().to_string());
@@ -54,6 +58,28 @@ pub fn run(context: &Context, arguments: &InvokeArguments) -> Result<(), Failure
         bill,
     };
     context.printer.result(&invocation, || render(&invocation))
+}
+
+fn walker(
+    settings: &Settings,
+    deployment: &Deployment,
+    arguments: &InvokeArguments,
+) -> Result<Walker, Failure> {
+    let on_lambda = deployment.lambda.is_some();
+    match arguments.via {
+        Via::Driver => Ok(Walker::Driver),
+        Via::HandOn if on_lambda => Ok(Walker::Store),
+        Via::HandOn => Ok(Walker::Callback(arguments.callback, arguments.callback_url.clone())),
+        Via::StepFunctions if on_lambda => {
+            let session = targets::lambda_target(settings, Some(&deployment.name))?.session().clone();
+            Ok(Walker::StateMachine(Box::new(session)))
+        }
+        Via::Entry if on_lambda => Ok(Walker::Entry),
+        Via::StepFunctions | Via::Entry => Err(Failure::usage(format!(
+            "`{}` is on {}: nothing there walks requests but `--via driver` and `--via hand-on`",
+            deployment.name, deployment.target
+        ))),
+    }
 }
 
 fn summary(name: &str, tensor: &Tensor) -> OutputSummary {

@@ -7,7 +7,7 @@ use crate::deployments::{self, Deployed};
 use crate::failure::Failure;
 use crate::lock::Check;
 use crate::pipeline::Walk;
-use crate::{interruption, table, tensor_files, verification};
+use crate::{calls, interruption, table, tensor_files, verification};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use tranche_engine::LoadOptions;
@@ -103,10 +103,9 @@ pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failu
         (true, _) | (false, 1) => None,
         (false, _) => Some(unsplit(context, &stages, &mut profile, &work, &name)?),
     };
-    let both: Vec<&Deployed> = std::iter::once(&deployed).chain(&whole).collect();
+    let both = std::iter::once(&deployed).chain(&whole).map(|one| one.deployment().clone()).collect();
     let mut calls =
-        deployments::call_in_turn(&both, &prepared.inputs, arguments.requests, loaded.settings.deadline())?
-            .into_iter();
+        calls::in_turn(both, &prepared.inputs, arguments.requests, loaded.settings.deadline())?.into_iter();
     let (bill, outputs) = calls.next().ok_or_else(|| Failure::bug("no deployment was called"))?;
     printer.step("Invoked", &format!("{} request(s), {} each", bill.requests, bill.latency_ms));
     let unsplit_bill = match (calls.next(), arguments.no_unsplit) {

@@ -20,8 +20,9 @@ fn prefix(deployment: &str) -> String {
     format!("tranche/{deployment}")
 }
 
-/// Where tensors of a deployment go.
-pub(super) fn store(bucket: &str, deployment: &str) -> ObjectStore {
+/// Where tensors of a deployment go in a bucket.
+#[must_use]
+pub fn store(bucket: &str, deployment: &str) -> ObjectStore {
     ObjectStore { bucket: bucket.to_owned(), prefix: format!("{}/requests", prefix(deployment)) }
 }
 
@@ -31,7 +32,8 @@ pub(super) fn code_key(deployment: &str, digest: &Digest) -> String {
 }
 
 /// `tranche-ACCOUNT-REGION`
-pub(super) fn own_name(account: &str, region: &str) -> String {
+#[must_use]
+pub fn own_name(account: &str, region: &str) -> String {
     format!("tranche-{account}-{region}")
 }
 

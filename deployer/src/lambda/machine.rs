@@ -1,8 +1,12 @@
 //! The state machine that walks requests: Step Functions, Express.
 
 use super::{AwsError, AwsSession};
-use aws_sdk_sfn::types::{StateMachineType, Tag};
+use aws_sdk_sfn::types::{StateMachineType, SyncExecutionStatus, Tag};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
 use tranche_packager::lambda::tags;
+use tranche_schema::{FunctionMetrics, StoredRequest};
 
 /// ARN of a state machine.
 pub(super) fn arn(session: &AwsSession, account: &str, name: &str) -> String {
@@ -48,6 +52,42 @@ pub(super) async fn ensure(
     let call = client.update_state_machine().state_machine_arn(arn).definition(definition).role_arn(role);
     call.send().await.map_err(AwsError::of(action))?;
     Ok(false)
+}
+
+impl AwsSession {
+    /// Has a state machine walk a stored request to its end; gives what the slices measured, in
+    /// no order.
+    ///
+    /// # Errors
+    /// When it fails, does not end in time, or does not answer what ours answer.
+    pub async fn walk(
+        &self,
+        machine: &str,
+        request: &StoredRequest,
+        deadline: Duration,
+    ) -> Result<Vec<FunctionMetrics>, AwsError> {
+        let action = || format!("run state machine {machine}");
+        let input = serde_json::to_string(request)
+            .map_err(|error| AwsError::Answer { action: action(), reason: error.to_string() })?;
+        let call = self.sfn.start_sync_execution().state_machine_arn(machine).input(input).send();
+        let answer = tokio::time::timeout(deadline, call)
+            .await
+            .map_err(|_| AwsError::Answer { action: action(), reason: format!("it did not end within {deadline:?}") })?
+            .map_err(AwsError::of(action()))?;
+        if *answer.status() != SyncExecutionStatus::Succeeded {
+            let told = [answer.error(), answer.cause()].map(Option::unwrap_or_default).join(": ");
+            return Err(AwsError::Answer { action: action(), reason: format!("it {}: {told}", answer.status().as_str()) });
+        }
+        let walked: Walked = serde_json::from_str(answer.output().unwrap_or_default())
+            .map_err(|error| AwsError::Answer { action: action(), reason: error.to_string() })?;
+        Ok(walked.metrics.into_values().collect())
+    }
+}
+
+/// What our state machines end with (`tranche_packager::lambda::asl`).
+#[derive(Deserialize)]
+struct Walked {
+    metrics: BTreeMap<String, FunctionMetrics>,
 }
 
 /// Gives it another document.

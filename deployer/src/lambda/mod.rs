@@ -39,6 +39,7 @@ mod target;
 mod things;
 mod undo;
 
+pub use bucket::{own_name as own_bucket, store as store_in};
 pub use doctor::Check;
 pub use ecr::EcrLogin;
 pub use error::AwsError;

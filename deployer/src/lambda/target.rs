@@ -128,6 +128,15 @@ impl LambdaTarget {
         self.serving(name, async |serving| serving.rollback().await)
     }
 
+    /// Whether new versions of a deployment get a part of the requests.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn has_canary(&self, name: &str) -> Result<bool, DeployError> {
+        check_name(name)?;
+        self.state.record(name)?.map(|record| record.canary.is_some()).ok_or_else(|| not_found(name))
+    }
+
     /// Gives the versions of a canary another share of the requests, between 0 and 1.
     ///
     /// # Errors
