@@ -21,12 +21,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "aws")]
+pub mod aws;
 mod buffer;
 mod codec;
 mod error;
 mod frame;
 mod header;
 mod http;
+pub mod lambda;
 mod limits;
 mod shared;
 mod tensor;
