@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tranche_deployer::lambda::{
-    AwsConnection, Bucket, Entry, EntryPackage, LambdaSettings, LambdaTarget, Role, RoleDocuments,
+    Bucket, Entry, EntryPackage, LambdaSettings, LambdaTarget, Role, RoleDocuments,
     StateMachine, StateMachineDefinition, own_bucket, store_in,
 };
 use tranche_deployer::registry::{CredentialSource, Options, PushEvent, Reference};

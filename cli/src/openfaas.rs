@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tranche_deployer::openfaas::{FrontDoor, FrontDoorImage, OpenFaasSettings, OpenFaasTarget};
-use tranche_deployer::registry::{
-    CredentialSource, Layout, Options, PushEvent, Pushed, Reference, push_layout,
-};
+use tranche_deployer::registry::{CredentialSource, Options, PushEvent, Pushed, Reference};
 use tranche_deployer::{DeployError, DeployRequest};
 use tranche_packager::image::{
     FRONT_DOOR, FrontDoorRequest, ImageRequest, build_front_door, build_images, write_archive,
@@ -24,9 +22,7 @@ use tranche_packager::openfaas::{
     DescribeOptions, FUNCTION_LIMIT, Provider, StackOptions, Timeouts, describe_functions, stack_yaml,
     write_template,
 };
-use tranche_schema::{
-    ByteCount, Deployment, FunctionSize, ImageIndex, Manifest, MilliCpu, exit_code, write_atomically,
-};
+use tranche_schema::{ByteCount, Deployment, FunctionSize, ImageIndex, Manifest, MilliCpu, write_atomically};
 
 /// What a front door is given: it holds no model, only requests on their way.
 const FRONT_DOOR_SIZE: FunctionSize =
