@@ -14,8 +14,10 @@ use support::{Elf, Images, contents};
 use tranche_packager::PackageError;
 use tranche_packager::elf::{Architecture, ElfError};
 use tranche_packager::image::{ImageError, SBOM_FILE};
-use tranche_packager::lambda::{LambdaError, LambdaRequest, build_packages};
-use tranche_schema::{ByteCount, Digest, Document as _, LambdaIndex, LambdaPackageKind, Manifest};
+use tranche_packager::lambda::{EntryRequest, LambdaError, LambdaRequest, add_entry, build_packages};
+use tranche_schema::{
+    ByteCount, Deployment, Digest, Document as _, LambdaIndex, LambdaPackageKind, Manifest,
+};
 
 #[test]
 fn equal_bundles_give_equal_packages() {
@@ -258,5 +260,60 @@ fn images_are_for_lambda() {
         let files: BTreeMap<String, Vec<u8>> = http.files(image);
         assert_eq!(package.unzipped_bytes.0, files.values().map(Vec::len).sum::<usize>() as u64);
         assert_eq!((package.file.as_ref(), package.slice.as_str()), (None, image.slice.as_str()));
+    }
+}
+
+#[test]
+fn an_entry_joins_the_packages() {
+    let packages = Packages::of(2, "tract", |_| {});
+    let deployment = deployment();
+    let request = EntryRequest {
+        program: &packages.request.shim,
+        deployment: &deployment,
+        library_folders: vec![],
+        packages: &packages.request.output,
+    };
+    let entry = add_entry(&request).unwrap();
+    assert_eq!(add_entry(&request).unwrap(), entry, "equal input, equal bytes");
+    let index = LambdaIndex::read(&packages.output().join(LambdaIndex::FILE)).unwrap();
+    assert_eq!((index.entry.as_ref(), &index.packages), (Some(&entry), &packages.index.packages));
+    let files = unzip(&packages.path(&entry));
+    assert_eq!(files.keys().map(String::as_str).collect::<Vec<_>>(), ["bootstrap", "deployment.json"]);
+    let text = String::from_utf8(files["deployment.json"].clone()).unwrap();
+    assert_eq!(Deployment::from_json(&text, Path::new("deployment.json")).unwrap(), deployment);
+}
+
+#[test]
+fn an_entry_for_another_machine_or_elsewhere_is_refused() {
+    let packages = Packages::of(1, "tract", |_| {});
+    let deployment = deployment();
+    let program = packages.folder.path().join("entry");
+    std::fs::write(&program, Elf { machine: Some(object::elf::EM_AARCH64), ..Elf::default() }.build())
+        .unwrap();
+    let add = |program: &Path, packages: &Path| {
+        add_entry(&EntryRequest { program, deployment: &deployment, library_folders: vec![], packages })
+    };
+    let error = add(&program, &packages.output()).unwrap_err();
+    assert!(matches!(error, PackageError::Lambda(LambdaError::Impossible { .. })), "{error}");
+    let error = add(&packages.request.shim, packages.folder.path()).unwrap_err();
+    assert!(matches!(error, PackageError::Document(_)), "{error}");
+    assert_eq!(LambdaIndex::read(&packages.output().join(LambdaIndex::FILE)).unwrap().entry, None);
+}
+
+fn deployment() -> Deployment {
+    Deployment {
+        header: Deployment::header(),
+        name: "toy".to_owned(),
+        target: "lambda".to_owned(),
+        bundle_digest: Digest::of(b"bundle"),
+        bundle: "bundle".into(),
+        engine: "tract".to_owned(),
+        inputs: vec![],
+        outputs: vec![],
+        functions: vec![],
+        edges: vec![],
+        local: None,
+        openfaas: None,
+        lambda: None,
     }
 }

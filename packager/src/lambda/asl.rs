@@ -29,7 +29,7 @@ impl AslOptions {
 
 /// What Step Functions tries again: throttling, failures of the service, functions that died,
 /// and what slices say may end otherwise (docs/formats/lambda.md, "Failures").
-const RETRIED: [&str; 8] = [
+const RETRIED: [&str; 10] = [
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",
     "Lambda.AWSLambdaException",
@@ -37,6 +37,8 @@ const RETRIED: [&str; 8] = [
     "Lambda.TooManyRequestsException",
     "Lambda.Unknown",
     "Runtime.ExitError",
+    "Sandbox.Timedout",
+    "tranche.deadline",
     "tranche.store-failed",
 ];
 

@@ -1,6 +1,7 @@
 //! A template of the AWS Serverless Application Model, for teams that deploy themselves.
 
 use super::asl::{AslOptions, state_machine};
+use super::describe::ENTRY;
 use super::limits::{EXPRESS_S, RUNTIME};
 use super::policies::{self, PolicyScope};
 use super::{ALIAS, FunctionDescription, IMAGES_FOLDER, LambdaError};
@@ -26,12 +27,14 @@ pub struct SamOptions {
     pub prefix: String,
     /// Whether there is a state machine that walks requests.
     pub state_machine: bool,
+    /// Whether slices may call each other, so that requests can go on by themselves.
+    pub continuation: bool,
     /// Days that logs are kept: a number that CloudWatch Logs takes.
     pub log_days: u32,
 }
 
 impl SamOptions {
-    /// Packages beside the template, no state machine, logs for two weeks.
+    /// Packages beside the template, requests walked from outside, logs for two weeks.
     #[must_use]
     pub fn new(deployment: &str) -> Self {
         Self {
@@ -39,6 +42,7 @@ impl SamOptions {
             packages: ".".to_owned(),
             prefix: format!("tranche/{deployment}"),
             state_machine: false,
+            continuation: false,
             log_days: 14,
         }
     }
@@ -118,7 +122,8 @@ impl Template<'_> {
                 bucket: format!("${{{BUCKET}}}"),
                 prefix: self.options.prefix.clone(),
             }),
-            invokes: true,
+            invokes: self.options.continuation
+                || self.functions.iter().any(|function| function.slice == ENTRY),
             state_machine: self.options.state_machine,
             ..PolicyScope::new("${AWS::Region}", "${AWS::AccountId}", &self.options.deployment)
         }
