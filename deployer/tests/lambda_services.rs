@@ -312,6 +312,36 @@ fn what_a_killed_deploy_made_is_destroyed_also_without_its_state() {
     assert_eq!(cloud.everything(), nothing());
 }
 
+/// The number that the program printed before the operation.
+fn count(text: &str, operation: &str) -> u64 {
+    let mut lines = text.lines().filter_map(|line| line.trim().split_once(' '));
+    lines.find_map(|(count, name)| (name == operation).then(|| count.parse().unwrap())).unwrap_or(0)
+}
+
+#[test]
+fn eight_functions_take_six_calls_each_and_then_one() {
+    let cloud = Cloud::new();
+    let names: Vec<String> = (0..8).map(|number| format!("slice-{number}")).collect();
+    let slices: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "one")).collect();
+    let bundle = cloud.bundle(&slices);
+    let deploy = || String::from_utf8(program(&cloud, &bundle).output().unwrap().stdout).unwrap();
+    let first = deploy();
+    println!("{first}");
+    for operation in ["GetFunction", "CreateFunction", "PublishVersion", "Invoke", "CreateAlias"] {
+        assert_eq!(count(&first, &format!("lambda.{operation}")), 8, "{operation}: {first}");
+    }
+    // As many as it takes until a function is made.
+    assert!(count(&first, "lambda.GetFunctionConfiguration") >= 8, "{first}");
+    let second = deploy();
+    println!("{second}");
+    assert_eq!((count(&second, "lambda.GetFunction"), count(&second, "sts.GetCallerIdentity")), (8, 1));
+    assert_eq!(
+        second.lines().filter(|line| line.contains('.') && !line.ends_with(" s")).count(),
+        2,
+        "{second}"
+    );
+}
+
 #[test]
 fn another_client_calls_what_was_deployed() {
     let cloud = Cloud::new();
