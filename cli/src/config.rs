@@ -57,6 +57,9 @@ pub struct Settings {
     /// The functions' program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shim: Option<PathBuf>,
+    /// Price file, or the name of a built-in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<String>,
     /// Folder of profiles, models and engines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -83,6 +86,7 @@ const KEYS: &[&str] = &[
     "namespace",
     "registry",
     "shim",
+    "prices",
     "cache",
     "state",
 ];
@@ -107,6 +111,7 @@ impl Default for Settings {
             namespace: None,
             registry: None,
             shim: None,
+            prices: None,
             cache: None,
             state: None,
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tranche_deployer::local::LocalTarget;
 use tranche_deployer::{DeployEvent, DeployOptions, DeployRequest, Target};
 use tranche_driver::{Call, Callback, Driver, Options};
-use tranche_schema::{Bill, Deployment, Tensor, TensorSpec, exit_code};
+use tranche_schema::{Bill, Deployment, MilliCpu, Tensor, TensorSpec, exit_code};
 
 /// The local target with its state where the settings say.
 ///
@@ -69,6 +69,31 @@ impl Deployed {
     /// # Errors
     /// When it cannot be deployed.
     pub fn start(context: &Context, settings: &Settings, bundle: &Path, name: &str) -> Result<Self, Failure> {
+        Self::start_with(context, settings, bundle, name, DeployOptions::default())
+    }
+
+    /// Deploys a bundle to be measured at this CPU share, verified or not.
+    ///
+    /// # Errors
+    /// When it cannot be deployed.
+    pub fn start_at(
+        context: &Context,
+        settings: &Settings,
+        bundle: &Path,
+        name: &str,
+        cpu: MilliCpu,
+    ) -> Result<Self, Failure> {
+        let options = DeployOptions { cpu: Some(cpu), allow_unverified: true, ..DeployOptions::default() };
+        Self::start_with(context, settings, bundle, name, options)
+    }
+
+    fn start_with(
+        context: &Context,
+        settings: &Settings,
+        bundle: &Path,
+        name: &str,
+        options: DeployOptions,
+    ) -> Result<Self, Failure> {
         let target = local_target(settings)?;
         let request = DeployRequest {
             bundle: bundle.to_owned(),
@@ -79,7 +104,7 @@ impl Deployed {
                 optimise: settings.optimise,
                 ready_timeout: settings.deadline(),
                 interrupted: Some(&interruption::INTERRUPTED),
-                ..DeployOptions::default()
+                ..options
             },
         };
         let mut deployed = interruption::deployed();

@@ -45,7 +45,8 @@ pub(super) fn verdict(
     let whole = unsplit.and_then(Curve::best);
     // One size may be cheaper where an entry function waits for the slices.
     let one = one_size.best().map(|point| (point.month.total_usd, point.time_ms));
-    let sliced = own.map(|own| (own.month.total_usd, own.time_ms)).into_iter().chain(one).min_by_key(|cost| cost.0);
+    let sliced =
+        own.map(|own| (own.month.total_usd, own.time_ms)).into_iter().chain(one).min_by_key(|cost| cost.0);
     let mut verdict = Verdict {
         advice: Advice::Unknown,
         sliced_usd: sliced.map(|cost| cost.0),
@@ -54,7 +55,9 @@ pub(super) fn verdict(
     };
     let maximum = question.prices.memory.maximum_mib;
     match (whole, sliced) {
-        _ if !whole_known => verdict.say("The whole model was not measured: there is nothing to compare with."),
+        _ if !whole_known => {
+            verdict.say("The whole model was not measured: there is nothing to compare with.")
+        }
         (None, Some(_)) => {
             verdict.advice = Advice::Slice;
             let needs = unsplit.map_or(0, |curve| curve.needs_mib);
@@ -67,6 +70,12 @@ pub(super) fn verdict(
             verdict.say("A slice fits no function: the whole model does.");
         }
         (None, None) => verdict.say("Neither the whole model nor every slice fits a function."),
+        (Some(_), Some(_)) if own.is_some_and(|own| own.sizes.len() == 1) => {
+            verdict.advice = Advice::DoNotSlice;
+            verdict.say(
+                "The plan is the whole model in one function; `--min-slices 2` forces a cut to compare with.",
+            );
+        }
         (Some(whole), Some((cost, time))) => {
             let (before, after) = (whole.month.total_usd.dollars(), cost.dollars());
             let saved = if before > 0.0 { 1.0 - after / before } else { 0.0 };
@@ -102,7 +111,12 @@ pub(super) fn verdict(
 }
 
 /// Why slices cost no less.
-fn why_not(verdict: &mut Verdict, question: &Question<'_>, unsplit: Option<&Curve>, own: Option<&SlicedPoint>) {
+fn why_not(
+    verdict: &mut Verdict,
+    question: &Question<'_>,
+    unsplit: Option<&Curve>,
+    own: Option<&SlicedPoint>,
+) {
     let needs = unsplit.map_or(0, |curve| curve.needs_mib);
     let one_cpu = (question.prices.memory.minimum_mib..=question.prices.memory.maximum_mib)
         .find(|mib| cpu(question.prices, *mib).0 >= 1000);
@@ -113,11 +127,16 @@ fn why_not(verdict: &mut Verdict, question: &Question<'_>, unsplit: Option<&Curv
         ));
     }
     if let Some(own) = own.filter(|own| own.sizes.len() > 1) {
-        let extra: Usd =
-            [LineKind::ObjectWrites, LineKind::ObjectReads, LineKind::WorkflowRequests, LineKind::WorkflowTime, LineKind::Waiting]
-                .into_iter()
-                .map(|kind| own.month.of(kind))
-                .sum();
+        let extra: Usd = [
+            LineKind::ObjectWrites,
+            LineKind::ObjectReads,
+            LineKind::WorkflowRequests,
+            LineKind::WorkflowTime,
+            LineKind::Waiting,
+        ]
+        .into_iter()
+        .map(|kind| own.month.of(kind))
+        .sum();
         let calls = own.month.of(LineKind::Requests);
         verdict.say(format!(
             "{} slices pay {} requests instead of 1 ({} of the month), and {} for hand-off.",
