@@ -97,7 +97,7 @@ fn a_small_cpu_bound_model_is_better_left_whole() {
     insta::assert_snapshot!(found.verdict.sentences.join("\n"), @r"
     Slicing does not pay here: it costs the same, within what measurements repeat; a warm request takes 400 ms against 400 ms whole (+0 %).
     CPU is sold with memory, 1769 MB for one CPU: the model needs 500 MB, and below 1769 MB half the memory takes twice the time, so every size costs about the same and smaller slices save nothing warm.
-    2 slices pay 2 requests instead of 1 ($0.4000 of the month), and $0 for hand-off.
+    2 slices pay $0.2000 a month more than the whole for requests, and $0 more for hand-off.
     Starting up takes 500 ms whole and 300 ms for the slowest of the slices, which can start at once; it is $0.1440 of the month whole and $0.1728 sliced.
     ");
 }

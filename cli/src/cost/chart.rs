@@ -96,7 +96,7 @@ fn grid(svg: &mut String, x: &Axis, y: &Axis, unit: impl Fn(f64) -> String) {
         );
     }
     let floor = HEIGHT - BOTTOM;
-    for size in [128, 256, 512, 1024, 1769, 3538, 7077, 10_240] {
+    for size in [128, 256, 512, 1024, 1769, 3538, 10_240] {
         let at = x.place(f64::from(size));
         if (LEFT - 0.5..=WIDTH - RIGHT + 0.5).contains(&at) {
             let _ = writeln!(
@@ -169,16 +169,25 @@ impl Axis {
         self.from + (self.to - self.from) * part
     }
 
-    /// 1, 2 and 5 of every power of ten between the ends.
+    /// 1, 2 and 5 of every power of ten between the ends; where that is less than
+    /// three, equal steps.
     fn ticks(&self) -> Vec<f64> {
+        let inside = |tick: &f64| (self.least..=self.most).contains(tick);
         let mut ticks = Vec::new();
         let mut power = self.least.log10().floor() as i32;
         while 10_f64.powi(power) <= self.most {
-            let all = [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power));
-            ticks.extend(all.into_iter().filter(|tick| (self.least..=self.most).contains(tick)));
+            ticks.extend([1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)).into_iter().filter(inside));
             power += 1;
         }
-        ticks
+        if ticks.len() > 2 {
+            return ticks;
+        }
+        let rough = (self.most - self.least) / 4.0;
+        let power = 10_f64.powi(rough.log10().floor() as i32);
+        let step = [1.0, 2.0, 5.0, 10.0].map(|digit| digit * power).into_iter().find(|step| *step >= rough);
+        let step = step.unwrap_or(rough);
+        let first = (self.least / step).ceil() as u64;
+        (0..10).map(|at| (first + at) as f64 * step).filter(inside).collect()
     }
 }
 
@@ -197,6 +206,7 @@ mod tests {
         let places = [100.0, 400.0, 1600.0].map(|value| axis.place(value));
         assert!((places[2] - places[1] - (places[1] - places[0])).abs() < 1e-9, "{places:?}");
         assert_eq!(axis.ticks(), [100.0, 200.0, 500.0, 1000.0]);
+        assert_eq!(Axis::over([6.0, 8.0].into_iter(), 0.0, 1.0).unwrap().ticks(), [6.0, 7.0, 8.0, 9.0]);
         assert!(Axis::over([0.0, f64::NAN].into_iter(), 0.0, 1.0).is_none());
     }
 

@@ -76,6 +76,12 @@ pub(super) fn measure(
             "no size with two CPUs was measured: beyond one CPU times are taken as those of one".to_owned(),
         );
     }
+    if whole_facts.iter().chain([&sliced_facts]).flatten().any(|facts| rises(&facts.samples)) {
+        notes.push(
+            "some times are longer with more CPU, so this machine was busy: measure again, or with more `--requests`"
+                .to_owned(),
+        );
+    }
     if !loaded.settings.optimise {
         notes.push("measured with --optimise false: engines rewrite graphs on the platform".to_owned());
     }
@@ -191,6 +197,14 @@ fn facts(slice: &SliceManifest, plan: &Plan, profile: &Profile) -> Facts {
         start_up: measured.map(|measured| measured.whole.load_ms).filter(|load| load.0 > 0.0),
         hop: Hop { inputs: named(&slice.inputs), outputs: named(&slice.outputs) },
     }
+}
+
+/// Whether a time is more than a tenth longer than one measured with less CPU.
+fn rises(samples: &[Sample]) -> bool {
+    samples.iter().any(|sample| {
+        let less = |other: &&Sample| other.cpu_milli < sample.cpu_milli;
+        samples.iter().filter(less).any(|other| sample.time_ms.0 > other.time_ms.0 * 1.1)
+    })
 }
 
 /// A bill's times, at the shares that its functions had.

@@ -126,24 +126,22 @@ fn why_not(
              half the memory takes twice the time, so every size costs about the same and smaller slices save nothing warm."
         ));
     }
-    if let Some(own) = own.filter(|own| own.sizes.len() > 1) {
-        let extra: Usd = [
-            LineKind::ObjectWrites,
-            LineKind::ObjectReads,
-            LineKind::WorkflowRequests,
-            LineKind::WorkflowTime,
-            LineKind::Waiting,
-        ]
-        .into_iter()
-        .map(|kind| own.month.of(kind))
-        .sum();
-        let calls = own.month.of(LineKind::Requests);
+    let whole = unsplit.and_then(Curve::best);
+    if let (Some(own), Some(whole)) = (own.filter(|own| own.sizes.len() > 1), whole) {
+        let more = |kinds: &[LineKind]| -> Usd {
+            kinds.iter().map(|kind| own.month.of(*kind) - whole.month.of(*kind)).sum()
+        };
         verdict.say(format!(
-            "{} slices pay {} requests instead of 1 ({} of the month), and {} for hand-off.",
+            "{} slices pay {} a month more than the whole for requests, and {} more for hand-off.",
             own.sizes.len(),
-            own.sizes.len(),
-            dollars(calls),
-            dollars(extra)
+            dollars(more(&[LineKind::Requests])),
+            dollars(more(&[
+                LineKind::ObjectWrites,
+                LineKind::ObjectReads,
+                LineKind::WorkflowRequests,
+                LineKind::WorkflowTime,
+                LineKind::Waiting,
+            ]))
         ));
     }
 }
@@ -161,15 +159,18 @@ fn cold(verdict: &mut Verdict, whole: &Point, own: Option<&SlicedPoint>) {
     ));
 }
 
-/// An amount for people: cents, or what counts of less.
+/// An amount for people: cents; of less than a dollar four digits after the point, of
+/// less than a cent seven, without zeros that say nothing.
 #[must_use]
 pub fn dollars(amount: Usd) -> String {
     let value = amount.dollars();
     match value.abs() {
-        small if small == 0.0 => "$0".to_owned(),
-        small if small < 0.01 => format!("${value:.2e}"),
-        small if small < 1.0 => format!("${value:.4}"),
-        _ => format!("${value:.2}"),
+        large if large >= 1.0 => format!("${value:.2}"),
+        small if small >= 0.01 => format!("${value:.4}"),
+        _ => {
+            let digits = format!("{value:.7}");
+            format!("${}", digits.trim_end_matches('0').trim_end_matches('.'))
+        }
     }
 }
 
