@@ -1,10 +1,12 @@
 //! The command line.
 
+mod cost;
 mod groups;
 mod lambda;
 mod openfaas;
 mod pipelines;
 
+pub use cost::{CostArguments, PriceArguments, Walker, WorkloadArguments};
 pub use groups::{EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments};
 pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
@@ -130,6 +132,14 @@ pub enum Verb {
         after_help = "Examples:\n  tranche run model.onnx --shape input=1x3x224x224\n  tranche run minilm_l6_v2_fp32 --engine onnxruntime --min-slices 2\n  tranche run model.onnx --keep --name mine"
     )]
     Run(RunArguments),
+    /// Say what a model costs a month on a platform, sliced and whole, at every memory size
+    #[command(
+        after_help = "Examples:\n  tranche cost vgg16 --html cost.html\n  tranche cost model.onnx --rate 5 --cold 0.05 --sizes 1024,1769,3538\n  tranche run vgg16 --json > run.json && tranche cost --bill run.json --orchestration entry"
+    )]
+    Cost(CostArguments),
+    /// List where slices can be deployed, and what is known of prices
+    #[command(after_help = "Examples:\n  tranche targets\n  tranche targets --prices prices.toml --json")]
+    Targets(PriceArguments),
     /// Show what runs
     #[command(after_help = "Examples:\n  tranche status\n  tranche status vgg --json")]
     Status(StatusArguments),

@@ -72,6 +72,9 @@ pub struct Settings {
     /// Bucket for code and tensors on Lambda.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bucket: Option<String>,
+    /// Price file, or the name of a built-in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<String>,
     /// Folder of profiles, models and engines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -103,6 +106,7 @@ const KEYS: &[&str] = &[
     "endpoint_url",
     "role",
     "bucket",
+    "prices",
     "cache",
     "state",
 ];
@@ -132,6 +136,7 @@ impl Default for Settings {
             endpoint_url: None,
             role: None,
             bucket: None,
+            prices: None,
             cache: None,
             state: None,
         }

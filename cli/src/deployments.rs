@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use std::path::Path;
 use tranche_deployer::local::LocalTarget;
 use tranche_deployer::{DeployEvent, DeployOptions, DeployRequest, Target};
-use tranche_schema::Deployment;
+use tranche_schema::{Deployment, MilliCpu};
 
 /// The local target with its state where the settings say.
 ///
@@ -73,6 +73,31 @@ impl Deployed {
     /// # Errors
     /// When it cannot be deployed.
     pub fn start(context: &Context, settings: &Settings, bundle: &Path, name: &str) -> Result<Self, Failure> {
+        Self::start_with(context, settings, bundle, name, DeployOptions::default())
+    }
+
+    /// Deploys a bundle to be measured at this CPU share, verified or not.
+    ///
+    /// # Errors
+    /// When it cannot be deployed.
+    pub fn start_at(
+        context: &Context,
+        settings: &Settings,
+        bundle: &Path,
+        name: &str,
+        cpu: MilliCpu,
+    ) -> Result<Self, Failure> {
+        let options = DeployOptions { cpu: Some(cpu), allow_unverified: true, ..DeployOptions::default() };
+        Self::start_with(context, settings, bundle, name, options)
+    }
+
+    fn start_with(
+        context: &Context,
+        settings: &Settings,
+        bundle: &Path,
+        name: &str,
+        options: DeployOptions,
+    ) -> Result<Self, Failure> {
         let target = local_target(settings)?;
         let request = DeployRequest {
             bundle: bundle.to_owned(),
@@ -83,7 +108,7 @@ impl Deployed {
                 optimise: settings.optimise,
                 ready_timeout: settings.deadline(),
                 interrupted: Some(&interruption::INTERRUPTED),
-                ..DeployOptions::default()
+                ..options
             },
         };
         let mut deployed = interruption::deployed();

@@ -106,6 +106,7 @@ from_library! {
     tranche_profiler::ProfilerError => "profiler", exit_code::REMOTE;
     tranche_schema::DocumentError => "document", exit_code::UNSUPPORTED_MODEL;
     tranche_packager::PackageError => "package", exit_code::UNSUPPORTED_MODEL;
+    tranche_partitioner::price::PriceError => "prices", exit_code::USAGE;
     tranche_models::ModelsError => "models", exit_code::USAGE;
     tranche_engine::AddError => "engine", exit_code::REMOTE;
     crate::tensor_files::TensorFileError => "tensor-file", exit_code::USAGE;

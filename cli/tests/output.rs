@@ -33,6 +33,8 @@ const CALLS: &[&[&str]] = &[
     &["secret", "remove", "token", "--gateway", "http://127.0.0.1:1"],
     &["destroy", "gcn"],
     &["run", "gcn_cora", "--repeats", "1", "--requests", "1", "--no-unsplit"],
+    &["cost", "gcn_cora", "--repeats", "1", "--requests", "1", "--min-slices", "2", "--sizes", "1024,1769"],
+    &["targets"],
     &["models", "list"],
     &["models", "build", "gcn_cora"],
     &["models", "fetch", "minilm_l6_v2_fp32", "--python", "no/python"],

@@ -1,5 +1,6 @@
 //! One module a verb.
 
+mod cost;
 mod demo;
 mod deploy;
 mod destroy;
@@ -20,8 +21,11 @@ mod scale;
 mod secret;
 mod serve;
 mod status;
+mod targets;
 mod verify;
 mod versions;
+
+pub(crate) use profile::Loaded;
 
 use crate::arguments::{CommandLine, Verb};
 use crate::context::Context;
@@ -47,6 +51,8 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode, Failure> {
         Verb::Deploy(arguments) => deploy::run(&context, &arguments),
         Verb::Invoke(arguments) => invoke::run(&context, &arguments).map(done),
         Verb::Run(arguments) => run::run(&context, &arguments).map(done),
+        Verb::Cost(arguments) => cost::run(&context, &arguments).map(done),
+        Verb::Targets(arguments) => targets::run(&context, &arguments).map(done),
         Verb::Status(arguments) => status::run(&context, &arguments).map(done),
         Verb::Logs(arguments) => logs::run(&context, &arguments).map(done),
         Verb::Serve(arguments) => serve::run(&context, &arguments).map(done),

@@ -10,8 +10,8 @@
 //!   an object, and so are metrics, claims and the answer (docs/formats/lambda.md).
 //! - **entry**: the driver is a function itself, and is billed while it waits.
 
-use super::tariff::{billed, counted, event_requests, tiered, workflow_usage};
 use super::MebibyteMillis;
+use super::tariff::{billed, counted, event_requests, tiered, workflow_usage};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -165,7 +165,8 @@ fn continued(prices: &PriceModel, hops: &[Hop]) -> Operations {
     let mut chains = 0;
     for stop in hops {
         let writers =
-            hops.iter().filter(|hop| stop.inputs.iter().any(|input| written_by(hop, &input.name))).count() as u64;
+            hops.iter().filter(|hop| stop.inputs.iter().any(|input| written_by(hop, &input.name))).count()
+                as u64;
         reads += writers * stop.inputs.len() as u64;
         writes += writers;
         chains += u64::from(writers > 0);
@@ -173,9 +174,11 @@ fn continued(prices: &PriceModel, hops: &[Hop]) -> Operations {
     let read: BTreeSet<&str> =
         hops.iter().flat_map(|hop| &hop.inputs).map(|input| input.name.as_str()).collect();
     let unread = |hop: &&Hop| hop.outputs.iter().any(|output| !read.contains(output.name.as_str()));
-    let outputs: u64 =
-        hops.iter().flat_map(|hop| &hop.outputs).filter(|output| !read.contains(output.name.as_str())).count()
-            as u64;
+    let outputs: u64 = hops
+        .iter()
+        .flat_map(|hop| &hop.outputs)
+        .filter(|output| !read.contains(output.name.as_str()))
+        .count() as u64;
     reads += hops.iter().filter(unread).count() as u64 * outputs + 1;
     writes += 1;
     let more = event_requests(prices, EVENT_BYTES) - 1;

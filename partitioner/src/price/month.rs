@@ -1,8 +1,8 @@
 //! A month: what functions and hand-off cost at a number of requests.
 
+use super::MebibyteMillis;
 use super::handoff::{self, Hop, Orchestration};
 use super::tariff::{billed, compute, counted, ephemeral_storage};
-use super::MebibyteMillis;
 use serde::Serialize;
 use tranche_schema::{Millis, PriceModel, Usd};
 

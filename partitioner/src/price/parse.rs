@@ -19,8 +19,10 @@ struct Head {
 /// one, or a value makes no sense: tiers out of order, a step of nothing, a CPU
 /// curve that falls.
 pub fn parse(text: &str, origin: &str) -> Result<PriceModel, PriceError> {
-    let wrong =
-        |error: toml::de::Error| PriceError::Parse { origin: origin.to_owned(), message: located(text, &error) };
+    let wrong = |error: toml::de::Error| PriceError::Parse {
+        origin: origin.to_owned(),
+        message: located(text, &error),
+    };
     let head: Head = toml::from_str(text).map_err(wrong)?;
     if head.format != PriceModel::FORMAT || head.version != PriceModel::VERSION {
         let (format, version) = (head.format, head.version);

@@ -62,7 +62,8 @@ pub fn tiered(tiers: &[Tier], usage: MebibyteMillis) -> Usd {
     let mut from = MebibyteMillis::default();
     let mut total = Usd::ZERO;
     for tier in tiers {
-        let upper = tier.up_to_gib_seconds.map_or(usage, |bound| MebibyteMillis::of_gib_seconds(bound).min(usage));
+        let upper =
+            tier.up_to_gib_seconds.map_or(usage, |bound| MebibyteMillis::of_gib_seconds(bound).min(usage));
         let part = upper.less(from);
         total += tier.usd_per_gib_second.times(part.0, PER_GIB_SECOND);
         from = from.max(upper);

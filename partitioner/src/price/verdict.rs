@@ -45,7 +45,8 @@ pub(super) fn verdict(
     let whole = unsplit.and_then(Curve::best);
     // One size may be cheaper where an entry function waits for the slices.
     let one = one_size.best().map(|point| (point.month.total_usd, point.time_ms));
-    let sliced = own.map(|own| (own.month.total_usd, own.time_ms)).into_iter().chain(one).min_by_key(|cost| cost.0);
+    let sliced =
+        own.map(|own| (own.month.total_usd, own.time_ms)).into_iter().chain(one).min_by_key(|cost| cost.0);
     let mut verdict = Verdict {
         advice: Advice::Unknown,
         sliced_usd: sliced.map(|cost| cost.0),
@@ -54,7 +55,9 @@ pub(super) fn verdict(
     };
     let maximum = question.prices.memory.maximum_mib;
     match (whole, sliced) {
-        _ if !whole_known => verdict.say("The whole model was not measured: there is nothing to compare with."),
+        _ if !whole_known => {
+            verdict.say("The whole model was not measured: there is nothing to compare with.")
+        }
         (None, Some(_)) => {
             verdict.advice = Advice::Slice;
             let needs = unsplit.map_or(0, |curve| curve.needs_mib);
@@ -67,6 +70,12 @@ pub(super) fn verdict(
             verdict.say("A slice fits no function: the whole model does.");
         }
         (None, None) => verdict.say("Neither the whole model nor every slice fits a function."),
+        (Some(_), Some(_)) if own.is_some_and(|own| own.sizes.len() == 1) => {
+            verdict.advice = Advice::DoNotSlice;
+            verdict.say(
+                "The plan is the whole model in one function; `--min-slices 2` forces a cut to compare with.",
+            );
+        }
         (Some(whole), Some((cost, time))) => {
             let (before, after) = (whole.month.total_usd.dollars(), cost.dollars());
             let saved = if before > 0.0 { 1.0 - after / before } else { 0.0 };
@@ -102,7 +111,12 @@ pub(super) fn verdict(
 }
 
 /// Why slices cost no less.
-fn why_not(verdict: &mut Verdict, question: &Question<'_>, unsplit: Option<&Curve>, own: Option<&SlicedPoint>) {
+fn why_not(
+    verdict: &mut Verdict,
+    question: &Question<'_>,
+    unsplit: Option<&Curve>,
+    own: Option<&SlicedPoint>,
+) {
     let needs = unsplit.map_or(0, |curve| curve.needs_mib);
     let one_cpu = (question.prices.memory.minimum_mib..=question.prices.memory.maximum_mib)
         .find(|mib| cpu(question.prices, *mib).0 >= 1000);
@@ -112,19 +126,22 @@ fn why_not(verdict: &mut Verdict, question: &Question<'_>, unsplit: Option<&Curv
              half the memory takes twice the time, so every size costs about the same and smaller slices save nothing warm."
         ));
     }
-    if let Some(own) = own.filter(|own| own.sizes.len() > 1) {
-        let extra: Usd =
-            [LineKind::ObjectWrites, LineKind::ObjectReads, LineKind::WorkflowRequests, LineKind::WorkflowTime, LineKind::Waiting]
-                .into_iter()
-                .map(|kind| own.month.of(kind))
-                .sum();
-        let calls = own.month.of(LineKind::Requests);
+    let whole = unsplit.and_then(Curve::best);
+    if let (Some(own), Some(whole)) = (own.filter(|own| own.sizes.len() > 1), whole) {
+        let more = |kinds: &[LineKind]| -> Usd {
+            kinds.iter().map(|kind| own.month.of(*kind) - whole.month.of(*kind)).sum()
+        };
         verdict.say(format!(
-            "{} slices pay {} requests instead of 1 ({} of the month), and {} for hand-off.",
+            "{} slices pay {} a month more than the whole for requests, and {} more for hand-off.",
             own.sizes.len(),
-            own.sizes.len(),
-            dollars(calls),
-            dollars(extra)
+            dollars(more(&[LineKind::Requests])),
+            dollars(more(&[
+                LineKind::ObjectWrites,
+                LineKind::ObjectReads,
+                LineKind::WorkflowRequests,
+                LineKind::WorkflowTime,
+                LineKind::Waiting,
+            ]))
         ));
     }
 }
@@ -142,15 +159,18 @@ fn cold(verdict: &mut Verdict, whole: &Point, own: Option<&SlicedPoint>) {
     ));
 }
 
-/// An amount for people: cents, or what counts of less.
+/// An amount for people: cents; of less than a dollar four digits after the point, of
+/// less than a cent seven, without zeros that say nothing.
 #[must_use]
 pub fn dollars(amount: Usd) -> String {
     let value = amount.dollars();
     match value.abs() {
-        small if small == 0.0 => "$0".to_owned(),
-        small if small < 0.01 => format!("${value:.2e}"),
-        small if small < 1.0 => format!("${value:.4}"),
-        _ => format!("${value:.2}"),
+        large if large >= 1.0 => format!("${value:.2}"),
+        small if small >= 0.01 => format!("${value:.4}"),
+        _ => {
+            let digits = format!("{value:.7}");
+            format!("${}", digits.trim_end_matches('0').trim_end_matches('.'))
+        }
     }
 }
 
