@@ -127,7 +127,7 @@ async fn wrong_events_are_refused_with_a_code() {
     });
     let text = |json: &str| bytes::Bytes::copy_from_slice(json.as_bytes());
     let cases = [
-        ("bad-event", "expected value", text("frame")),
+        ("bad-event", "expected value", text("?")),
         ("bad-event", "missing field `ask`", text("{\"tranche\": 1}")),
         ("bad-event", "unknown field `more`", text("{\"tranche\": 1, \"ask\": {\"ping\": {}}, \"more\": 1}")),
         (
@@ -147,7 +147,7 @@ async fn wrong_events_are_refused_with_a_code() {
         (
             "bad-frame",
             "not a tranche frame",
-            text("{\"tranche\": 1, \"ask\": {\"run\": {\"frame\": \"eA==\"}}}"),
+            text("{\"tranche\": 1, \"ask\": {\"run\": {\"frame\": \"d2hhdCBpcyB0aGlzPyBubyBmcmFtZQ==\"}}}"),
         ),
         ("wrong-slice", "slice-1", run(&other)),
         ("bad-input", "input `x` is float32 [3]", run(&frame(&[1.0; 3]))),

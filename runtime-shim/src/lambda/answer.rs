@@ -135,3 +135,59 @@ fn too_large(bytes: u64, limit: u64, hint: &str) -> Refusal {
     let message = format!("the answer has {bytes} bytes, the limit is {limit}");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", message, hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tranche_schema::{Codec, Tensor};
+    use tranche_transport::{CodedTensor, Placement, RequestHeader};
+
+    fn store() -> ObjectStore {
+        ObjectStore { bucket: "tensors".to_owned(), prefix: "toy".to_owned() }
+    }
+
+    fn frame(elements: &[u64]) -> Frame {
+        let tensor = |(index, &count): (usize, &u64)| {
+            let tensor = Tensor::from_f32(vec![count], &vec![1.0; count as usize]).unwrap();
+            CodedTensor::encode(&format!("t{index}"), &tensor, Codec::Raw, Placement::Inline).unwrap()
+        };
+        let tensors = elements.iter().enumerate().map(tensor).collect();
+        Frame { header: RequestHeader::new([7; 16], "slice-0"), tensors }
+    }
+
+    fn bytes(frame: &Frame, metrics: &FunctionMetrics) -> u64 {
+        answer_bytes(frame, metrics, false).unwrap()
+    }
+
+    /// The byte at which Lambda's emulator cuts answers off.
+    #[test]
+    fn an_answer_of_exactly_the_limit_is_within_it() {
+        let frame = frame(&[(PAYLOAD_LIMIT - 2048) / 16 * 3]);
+        let mut metrics = FunctionMetrics { call_id: Some(String::new()), ..FunctionMetrics::default() };
+        let missing = PAYLOAD_LIMIT - bytes(&frame, &metrics);
+        metrics.call_id = Some("x".repeat(missing as usize));
+        assert_eq!(bytes(&frame, &metrics), limit(&AnswerWish::default()));
+        assert_eq!(encode_run_answer(&frame, &metrics).unwrap().len(), 6_291_556);
+        metrics.call_id = Some("x".repeat(missing as usize + 1));
+        assert_eq!(bytes(&frame, &metrics), 6_291_557);
+        assert!(encode_run_answer(&frame, &metrics).is_err());
+        let streamed = answer_bytes(&frame, &metrics, true).unwrap();
+        let pieces = encode_streamed(&frame, &metrics).unwrap();
+        assert_eq!(pieces.iter().map(|piece| piece.len() as u64).sum::<u64>(), streamed);
+    }
+
+    #[test]
+    fn the_largest_tensors_are_moved_out_until_the_rest_fits() {
+        let metrics = FunctionMetrics::default();
+        let mut frame = frame(&[1000, 5000, 3000, 1]);
+        let moved = move_out(&mut frame, &store(), |frame| bytes(frame, &metrics) <= 8000);
+        assert_eq!(moved.iter().map(|moved| moved.index).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(moved.iter().map(|moved| moved.bytes.len()).collect::<Vec<_>>(), [20_000, 12_000]);
+        assert!(moved[0].key.starts_with("toy/07070707070707070707070707070707/passing/slice-0-1/"));
+        assert!(bytes(&frame, &metrics) <= 8000);
+        // What is small stays: a reference to it would be no smaller.
+        let moved = move_out(&mut frame, &store(), |_| false);
+        assert_eq!(moved.iter().map(|moved| moved.index).collect::<Vec<_>>(), [0]);
+        assert!(move_out(&mut frame, &store(), |_| false).is_empty());
+    }
+}

@@ -97,6 +97,6 @@ mod tests {
         for metric in value["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap() {
             assert!(value[metric["Name"].as_str().unwrap()].is_number(), "{metric}");
         }
-        insta::assert_snapshot!(value, @"");
+        insta::assert_snapshot!(value, @r#"{"request_id":"07070707070707070707070707070707","slice":"slice-0","attempt":0,"billed_ms":0.0,"wait_ms":0.0,"decode_ms":0.0,"run_ms":0.0,"encode_ms":0.0,"input_bytes":0,"output_bytes":0,"input_coded_bytes":0,"output_coded_bytes":0,"cold":true,"peak_memory_bytes":0,"cold_starts":1,"load_ms":1500.0,"trace_id":"0af7651916cd43dd8448eb211c80319c","xray_trace_id":"1-5759e988-bd862e3fe1be46a994272793","_aws":{"Timestamp":1800000000000,"CloudWatchMetrics":[{"Namespace":"tranche","Dimensions":[["slice"]],"Metrics":[{"Name":"billed_ms","Unit":"Milliseconds"},{"Name":"run_ms","Unit":"Milliseconds"},{"Name":"peak_memory_bytes","Unit":"Bytes"},{"Name":"cold_starts","Unit":"Count"},{"Name":"load_ms","Unit":"Milliseconds"}]}]}}"#);
     }
 }

@@ -115,6 +115,10 @@ impl Store {
     }
 }
 
+/// Why the store did not do what it was asked for.
 pub(super) fn store_failed(error: &AwsError) -> Refusal {
+    if matches!(error, AwsError::Deadline { .. }) {
+        return Refusal::deadline(&error.to_string());
+    }
     Refusal::new(StatusCode::BAD_GATEWAY, "store-failed", error.to_string(), error.hint())
 }
