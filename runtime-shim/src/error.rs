@@ -1,5 +1,6 @@
 use tranche_schema::exit_code;
 use tranche_serving::ServingError;
+use tranche_serving::lambda::RuntimeApiError;
 use tranche_transport::SharedError;
 
 /// A process that cannot begin to serve. A slice that cannot be loaded is not among
@@ -12,6 +13,9 @@ pub enum ShimError {
     /// The shared folder cannot be opened.
     #[error(transparent)]
     Shared(#[from] SharedError),
+    /// Lambda's Runtime API cannot be used.
+    #[error(transparent)]
+    RuntimeApi(#[from] RuntimeApiError),
 }
 
 impl ShimError {
@@ -21,6 +25,7 @@ impl ShimError {
         match self {
             Self::Serving(error) => error.hint(),
             Self::Shared(error) => error.hint(),
+            Self::RuntimeApi(error) => error.hint(),
         }
     }
 
@@ -30,6 +35,7 @@ impl ShimError {
         match self {
             Self::Serving(error) => error.exit_code(),
             Self::Shared(_) => exit_code::REMOTE,
+            Self::RuntimeApi(error) => error.exit_code(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What connections and the worker know of each other.
 
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tranche_schema::exit_code;
 
 use tranche_serving::Phase;
 
@@ -36,6 +38,8 @@ pub(crate) struct Function {
     /// The engine panicked: what is left of the session is not to be trusted.
     pub(crate) poisoned: AtomicBool,
     pub(crate) answered: AtomicU64,
+    /// How long loading took, when it has ended well.
+    pub(crate) load_time: OnceLock<Duration>,
     pub(crate) onward: Onward,
 }
 
@@ -47,6 +51,17 @@ impl Function {
     /// It was told to stop, whether or not it still takes requests.
     pub(crate) fn is_leaving(&self) -> bool {
         *self.phase.borrow() != Phase::Serving
+    }
+
+    /// What the process exits with when it ends now.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.poisoned.load(Ordering::Relaxed) {
+            exit_code::BUG
+        } else if matches!(*self.state.borrow(), State::Failed(_)) {
+            exit_code::UNSUPPORTED_MODEL
+        } else {
+            exit_code::OK
+        }
     }
 
     /// The body of health and readiness.

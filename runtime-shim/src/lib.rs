@@ -2,21 +2,26 @@
 //!
 //! It listens before it loads, so that health answers at once; requests that come early
 //! are held. Requests run one at a time, in order, on one thread that owns the session.
-//! docs/formats/function-http.md is the contract.
+//! docs/formats/function-http.md is the contract; on AWS Lambda, where nothing listens and events
+//! are taken one by one, docs/formats/lambda.md.
 
 mod answer;
 mod error;
 mod function;
+mod lambda;
 mod metrics;
 mod onward;
 mod options;
+mod process;
 mod server;
 mod slice;
 mod worker;
 
 pub use error::ShimError;
+pub use lambda::{AwsOpener, LambdaOptions, serve as serve_lambda};
 pub use options::ShimOptions;
-pub use server::{run, serve};
+pub use process::{refuse_to_begin, run};
+pub use server::serve;
 pub use tranche_serving::{Listen, ServerOptions};
 
 use std::path::Path;

@@ -3,9 +3,9 @@
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use std::process::ExitCode;
 use tranche_serving::watchdog_defaults;
-use tranche_shim::{ShimOptions, built_in, run};
+use tranche_shim::{ShimOptions, built_in, refuse_to_begin, run};
 
-/// Runs one slice of a bundle behind HTTP.
+/// Runs one slice of a bundle behind HTTP, or on AWS Lambda.
 #[derive(Parser)]
 #[command(name = "tranche-shim", version)]
 struct Arguments {
@@ -37,7 +37,11 @@ fn main() -> ExitCode {
     // Read where the optimiser does not look through, so that the linker keeps it.
     let engines = String::from_utf8_lossy(std::hint::black_box(&ENGINES));
     let version = format!("{}\nengines: {engines}", env!("CARGO_PKG_VERSION"));
-    let command = Arguments::command().long_version(&*version.leak());
+    let mut command = Arguments::command().long_version(&*version.leak());
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_some() {
+        // Events are taken from there: nothing listens.
+        command = command.mut_arg("listen", |listen| listen.required(false).default_value("127.0.0.1:8080"));
+    }
     // A variable that is not UTF-8 is none of of-watchdog's.
     let arguments = watchdog_defaults(command, |name| std::env::var(name).ok())
         .map_err(|error| {
@@ -47,6 +51,11 @@ fn main() -> ExitCode {
         .and_then(|command| Arguments::from_arg_matches(&command.try_get_matches()?));
     match arguments {
         Ok(arguments) => run(arguments.shim, built_in()).into(),
-        Err(error) => error.exit(),
+        Err(error) => {
+            if error.use_stderr() {
+                refuse_to_begin(&error.to_string());
+            }
+            error.exit()
+        }
     }
 }

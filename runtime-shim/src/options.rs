@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use tranche_serving::{Listen, ServerOptions, ServingError, milliseconds};
 
+use crate::LambdaOptions;
+
 /// What a function's process is told. Every flag has an environment twin, because that
 /// is how platforms configure functions.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +47,9 @@ pub struct ShimOptions {
     #[arg(long = "request-deadline-ms", env = "TRANCHE_REQUEST_DEADLINE_MS", value_name = "MS",
           default_value = "300000", value_parser = milliseconds)]
     pub request_deadline: Duration,
+    /// What AWS Lambda needs besides
+    #[command(flatten)]
+    pub lambda: LambdaOptions,
 }
 
 impl ShimOptions {
@@ -64,6 +69,7 @@ impl ShimOptions {
             continue_to: Vec::new(),
             load_deadline: Duration::from_secs(300),
             request_deadline: Duration::from_secs(300),
+            lambda: LambdaOptions::default(),
         }
     }
 

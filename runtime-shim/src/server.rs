@@ -5,44 +5,23 @@ use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot, watch};
-use tracing::{debug, error, info, warn};
-use tranche_schema::exit_code;
-use tranche_serving::{
-    Answer, Listener, Phase, Refusal, ServingError, accept, becomes, echo, json_response, read_body, refuse,
-    too_large,
-};
+use std::time::Instant;
+use tokio::sync::{TryAcquireError, oneshot};
+use tracing::{debug, info, warn};
+use tranche_serving::{Answer, Listener, Refusal, accept, echo, json_response, read_body, refuse, too_large};
 use tranche_transport::{CALL_ID_HEADER, Frame, HEALTH_PATH, INVOKE_PATH, READY_PATH, SharedFolder};
 
 use crate::answer::{bad_frame, frame_response, with_metrics};
 use crate::function::{Function, State};
-use crate::onward::{Continuation, Onward, Way};
-use crate::slice::{LoadFailure, Slice};
-use crate::worker::{Job, Outcome, work};
+use crate::onward::{Continuation, Way};
+use crate::process::{after, gone, load_failed, start, wait};
+use crate::worker::{Job, Outcome};
 use crate::{EngineOpener, Listen, ShimError, ShimOptions};
 
-/// A deadline that no request reaches, for those too far away to count.
-const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest call id taken over.
 const MAX_CALL_ID_BYTES: usize = 256;
 
-/// Runs a function's process until SIGTERM or SIGINT and returns its exit code: 0, or
-/// 20 when the slice could not be loaded, or 101 when the engine panicked.
-///
-/// Logs go to stderr (`TRANCHE_LOG` filters them), one line of metrics a request to stdout.
-#[must_use]
-pub fn run(options: ShimOptions, opener: EngineOpener) -> u8 {
-    // One thread moves bytes, the worker's runs the slice: a function rarely has two CPUs.
-    let served = tranche_serving::run(async |stop| serve(options, opener, stop, |_| {}).await);
-    served.map_err(ShimError::from).flatten().unwrap_or_else(|failure| {
-        error!(hint = failure.hint(), "{failure}");
-        failure.exit_code()
-    })
-}
-
-/// Serves until `stop` is ready, then drains, and returns the exit code as [`run`] does.
+/// Serves until `stop` is ready, then drains, and returns the exit code as [`crate::run`] does.
 /// `listening` is called once with the address in use.
 ///
 /// # Errors
@@ -67,13 +46,7 @@ pub async fn serve(
     };
     accept(listener, &function.options.server, &function.phase, service, stop).await;
     finish_onward(&function).await;
-    Ok(if function.poisoned.load(Ordering::Relaxed) {
-        exit_code::BUG
-    } else if matches!(*function.state.borrow(), State::Failed(_)) {
-        exit_code::UNSUPPORTED_MODEL
-    } else {
-        exit_code::OK
-    })
+    Ok(function.exit_code())
 }
 
 /// Requests that go on by themselves have no connection that draining waits for.
@@ -83,61 +56,6 @@ async fn finish_onward(function: &Function) {
     if tokio::time::timeout(function.options.server.drain_deadline, finished).await.is_err() {
         warn!("stopped with requests unanswered or not handed on");
     }
-}
-
-/// Reads the manifest and starts the worker, which loads the slice.
-fn start(
-    options: ShimOptions,
-    opener: EngineOpener,
-    shared: Option<SharedFolder>,
-) -> Result<Arc<Function>, ShimError> {
-    let slice = Slice::read(&options).map(Arc::new);
-    let (jobs, queue) = mpsc::unbounded_channel();
-    let state = match &slice {
-        Ok(_) => State::Loading,
-        Err(failure) => {
-            error!(hint = failure.hint, "{}", failure.message);
-            State::Failed(failure.clone())
-        }
-    };
-    let function = Arc::new(Function {
-        in_flight: Arc::new(Semaphore::new(options.server.max_in_flight)),
-        options,
-        slice,
-        state: watch::channel(state).0,
-        jobs,
-        phase: watch::channel(Phase::Serving).0,
-        poisoned: AtomicBool::new(false),
-        answered: AtomicU64::new(0),
-        onward: Onward::new(),
-    });
-    if let Ok(slice) = function.slice.clone() {
-        let worker = Arc::clone(&function);
-        std::thread::Builder::new()
-            .name("session".to_owned())
-            .spawn(move || work(&worker, &slice, opener, shared.as_ref(), queue))
-            .map_err(|source| ServingError::System { source })?;
-        tokio::spawn(limit_loading(Arc::clone(&function)));
-    }
-    Ok(function)
-}
-
-/// Gives up on a load that takes too long; if it ends after all, the function is ready.
-async fn limit_loading(function: Arc<Function>) {
-    tokio::time::sleep(function.options.load_deadline).await;
-    let seconds = function.options.load_deadline.as_secs_f64();
-    function.state.send_if_modified(|state| {
-        let late = matches!(state, State::Loading);
-        if late {
-            let message = format!("the slice was not loaded within {seconds} s");
-            error!("{message}");
-            *state = State::Failed(LoadFailure::new(
-                message,
-                "raise `--load-deadline-ms`, or give the function more CPU",
-            ));
-        }
-        late
-    });
 }
 
 async fn answer(function: Arc<Function>, request: Request<Incoming>) -> Answer {
@@ -263,7 +181,8 @@ async fn admit(
         (Continuation { way, carried, header, deadline }, Arc::clone(&permit))
     });
     // Queued at once, loaded or not, so that requests run in the order in which they came.
-    let job = Job { frame, call_id, received, deadline, reply, permit, inline: continuation.is_some() };
+    let inline = continuation.is_some();
+    let job = Job { frame, call_id, received, deadline, reply, permit, inline, quiet: false };
     if function.jobs.send(job).is_err() {
         return Err(gone(function));
     }
@@ -280,42 +199,4 @@ async fn admit(
         drop(permit);
     });
     Ok(Admitted::GoesOn)
-}
-
-/// Waits for what the worker says of a job, until its deadline.
-async fn wait(
-    function: &Function,
-    outcome: oneshot::Receiver<Outcome>,
-    deadline: Instant,
-) -> Result<Outcome, Refusal> {
-    let failed = becomes(&function.state, |state| matches!(state, State::Failed(_)));
-    tokio::select! {
-        biased;
-        Ok(outcome) = outcome => Ok(outcome),
-        () = tokio::time::sleep_until(deadline.into()) => {
-            Err(Refusal::deadline("the deadline passed before the answer was ready"))
-        }
-        () = failed => Err(gone(function)),
-    }
-}
-
-/// Why there is no worker any more.
-fn gone(function: &Function) -> Refusal {
-    match &*function.state.borrow() {
-        State::Failed(failure) => load_failed(failure),
-        State::Loading | State::Ready => Refusal::draining(),
-    }
-}
-
-fn load_failed(failure: &LoadFailure) -> Refusal {
-    Refusal::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "load-failed",
-        failure.message.clone(),
-        failure.hint.clone(),
-    )
-}
-
-fn after(start: Instant, time: Duration) -> Instant {
-    start.checked_add(time.min(FAR)).unwrap_or(start)
 }

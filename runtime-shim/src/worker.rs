@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) permit: Arc<OwnedSemaphorePermit>,
     /// Its outputs go on over the network: no mapped files.
     pub(crate) inline: bool,
+    /// Who asked prints the metrics, unless nobody waits for them any more.
+    pub(crate) quiet: bool,
 }
 
 /// The answer's bytes or why there are none, and what it took.
@@ -65,6 +67,7 @@ pub(crate) fn work(
         }
         Err(_) => return fail(function, panicked(slice, "loading")),
     };
+    let _ = function.load_time.set(started.elapsed());
     info!(
         slice = %slice.manifest.name,
         load_ms = started.elapsed().as_millis() as u64,
@@ -77,7 +80,7 @@ pub(crate) fn work(
         if job.reply.is_closed() {
             continue; // The caller has gone, or was told that its time is over.
         }
-        let Job { frame, call_id, received, deadline, reply, permit, inline } = job;
+        let Job { frame, call_id, received, deadline, reply, permit, inline, quiet } = job;
         if Instant::now() >= deadline {
             let refusal = Refusal::deadline("the deadline passed while the request waited");
             let _ = reply.send(Outcome { result: Err(refusal), metrics: None });
@@ -119,14 +122,16 @@ pub(crate) fn work(
             Err(refusal) => warn!(request = %measured.request_id, code = refusal.code, "{}", refusal.message),
         }
         drop(permit);
-        let outcome = Outcome { result, metrics: Some(measured.clone()) };
-        if let (Err(Outcome { result: Ok(output), .. }), Some(folder)) = (reply.send(outcome), shared) {
+        let unsent = reply.send(Outcome { result, metrics: Some(measured.clone()) }).err();
+        if !quiet || unsent.is_some() {
+            metrics::print(&measured);
+        }
+        if let (Some(Outcome { result: Ok(output), .. }), Some(folder)) = (unsent, shared) {
             // Nobody will learn the names of these files, so nobody would release them.
             for lease in &output.leases {
                 let _ = folder.release(lease);
             }
         }
-        metrics::print(&measured);
         if poisoned {
             function.poisoned.store(true, Ordering::Relaxed);
             fail(function, panicked(slice, "running"));

@@ -85,7 +85,7 @@ pub struct LambdaEvent {
 
 /// What is asked of a function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LambdaAsk {
     /// Load the slice and say so.
     Ping {},

@@ -2,7 +2,9 @@
 //! bound what it holds, refuse with a reason, drain when told to stop, and be process 1 of a
 //! container. The slice's process and the front door are built on it.
 //!
-//! docs/formats/function-http.md is the contract.
+//! docs/formats/function-http.md is the contract. [`lambda`] is what they do on AWS Lambda instead.
+
+pub mod lambda;
 
 mod accept;
 mod answer;
