@@ -131,6 +131,12 @@ pub enum DriverError {
         /// What is missing or differs.
         reason: String,
     },
+    /// A stored request has nowhere to be stored.
+    #[error("deployment `{deployment}` has no object store that requests could go through")]
+    NoStore {
+        /// The deployment.
+        deployment: String,
+    },
     /// A tensor cannot be written to or read from the object store.
     #[error("tensor `{name}` in the object store: {source}")]
     Store {
@@ -180,6 +186,7 @@ impl DriverError {
             Self::Aws { .. } => {
                 "set AWS_REGION to the deployment's region and credentials that may invoke its functions"
             }
+            Self::NoStore { .. } => "deploy to AWS Lambda with a bucket (`--store`)",
             Self::Store { source, .. } => source.hint(),
             Self::Task { .. } => "this is a bug in tranche; please report it",
         }
@@ -196,6 +203,7 @@ impl DriverError {
             | Self::WrongInput { .. }
             | Self::Client { .. }
             | Self::NoUrl { .. }
+            | Self::NoStore { .. }
             | Self::Aws { .. } => exit_code::USAGE,
             Self::SharedFolder { .. }
             | Self::Callback { .. }

@@ -213,6 +213,23 @@ impl Driver {
         onward::run(&self.inner, inputs, call, callback, started).await
     }
 
+    /// Sends one request that goes from function to function on AWS Lambda by itself, through the
+    /// deployment's object store, so that neither the driver nor a function holds tensors or waits
+    /// for others. Costs more requests to the store than [`Driver::invoke`], and saves whoever
+    /// waits outside their time. Lambda's own durations are not in its bill.
+    ///
+    /// # Errors
+    /// As [`Driver::invoke`], and when the deployment is not on Lambda or has no store.
+    pub async fn invoke_stored(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        call: &Call,
+    ) -> Result<Answer, DriverError> {
+        let started = Instant::now();
+        let inputs = self.encode_inputs(inputs)?;
+        lambda::stored::run(&self.inner, inputs, call, started).await
+    }
+
     /// Asks every function at once whether it is ready, until all are; gives the
     /// time each took.
     ///

@@ -6,7 +6,7 @@ mod common;
 use common::aws::{Aws, Fault, empty};
 use common::deployment;
 use std::time::Duration;
-use tranche_driver::{Answer, Clouds, Driver, DriverError, Options, RetryPolicy};
+use tranche_driver::{Answer, Call, Clouds, Driver, DriverError, Options, RetryPolicy};
 use tranche_schema::{Deployment, Millis, Tensor, exit_code};
 
 /// 1,000 floats fit any payload; 2,000,000 fit none (8 MB) and go through a stream or the store.
@@ -133,7 +133,7 @@ async fn nothing_stays_in_the_store_when_the_caller_leaves() {
 async fn silence_ends_at_the_deadline() {
     let setup = Setup::start(SMALL, true).await;
     setup.aws.fault("test-join", Fault::Hang);
-    let call = tranche_driver::Call { deadline: Some(Duration::from_millis(500)), traceparent: None };
+    let call = Call { deadline: Some(Duration::from_millis(500)), traceparent: None };
     let error = setup.driver.invoke_as(setup.x(), &call).await.unwrap_err();
     assert!(matches!(error, DriverError::Deadline { .. }), "{error}");
 }
@@ -166,6 +166,53 @@ async fn a_deployment_in_a_cloud_wants_a_client_in_its_region() {
     let clouds = Clouds { aws: Some(setup.aws.client.clone()) };
     let error = Driver::connect_with(deployment, options(), clouds).unwrap_err();
     assert!(error.to_string().contains("`eu-central-1`, not in `us-east-1`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stored_request_goes_on_by_itself() {
+    let setup = Setup::start(SMALL, true).await;
+    let answer = setup.driver.invoke_stored(setup.x(), &Call::default()).await.unwrap();
+    assert_eq!(values(&answer)[7], expected(7));
+    let invocations = setup.aws.invocations();
+    let started: Vec<&str> = invocations.iter().map(|invocation| invocation.function.as_str()).collect();
+    assert!(invocations.iter().all(|invocation| invocation.event));
+    assert_eq!(started, ["test-left", "test-right"]);
+    let bill = &answer.bill;
+    assert_eq!(
+        bill.slices.iter().map(|slice| slice.slice.as_str()).collect::<Vec<_>>(),
+        ["left", "right", "join"]
+    );
+    let counted: Vec<u32> =
+        bill.slices.iter().map(|slice| slice.lambda.as_ref().unwrap().invocations).collect();
+    assert_eq!((counted, bill.billed_ms), (vec![1, 1, 1], Millis(0.75)));
+    assert!(bill.lambda.as_ref().unwrap().store.puts >= 10);
+    assert_eq!(setup.aws.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_stored_request_s_failure_is_read_and_nothing_stays() {
+    let setup = Setup::start(SMALL, true).await;
+    setup.aws.fault("test-left", Fault::Fails("engine-failed", "shape mismatch"));
+    let error = setup.driver.invoke_stored(setup.x(), &Call::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "function `left` failed at the first try: engine-failed: shape mismatch");
+    assert_eq!((error.hint(), setup.aws.keys()), ("h", vec![]));
+}
+
+#[tokio::test]
+async fn a_stored_request_that_nobody_answers_ends_at_its_deadline() {
+    let setup = Setup::start(SMALL, true).await;
+    setup.aws.fault("test-left", Fault::Lost);
+    let call = Call { deadline: Some(Duration::from_millis(700)), traceparent: None };
+    let error = setup.driver.invoke_stored(setup.x(), &call).await.unwrap_err();
+    assert_eq!(error.to_string(), "no answer within 0.7 s; waiting for `left`, `join`");
+    assert_eq!(setup.aws.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_stored_request_needs_a_store() {
+    let setup = Setup::start(SMALL, false).await;
+    let error = setup.driver.invoke_stored(setup.x(), &Call::default()).await.unwrap_err();
+    assert!(error.hint().contains("--store"), "{error}");
 }
 
 /// `left` and `right` read `x`, `join` reads both and `x`; `y` = 2 (x + 1) + x + 1.

@@ -45,6 +45,8 @@ pub struct LambdaUse {
     /// Invocations that Lambda took, failed ones included: each has a fee.
     pub invocations: u32,
     /// How many of them told their billed duration, in the REPORT line at the end of their log.
+    /// Of the others only what the function itself measured is known; of stored requests, which
+    /// nobody waits for, all.
     pub reported: u32,
     /// Sum of the billed durations told, in whole milliseconds each; starting is in it (`INIT` is
     /// billed since August 2025).

@@ -61,9 +61,24 @@ impl LambdaClient {
         Self { expected, cloud, index, function, qualifier, way }
     }
 
-    /// Name and qualifier.
-    pub(super) fn target(&self) -> (&str, &str) {
-        (&self.function, &self.qualifier)
+    /// The function as whoever invokes it without a qualifier of its own names it.
+    pub(super) fn qualified(&self) -> String {
+        format!("{}:{}", self.function, self.qualifier)
+    }
+
+    /// Hands an event over, to be run later.
+    pub(super) async fn start(
+        &self,
+        event: Bytes,
+        left: Duration,
+        request: &LambdaRequest,
+    ) -> Result<(), Failure> {
+        let sent = event.len() as u64;
+        let (function, qualifier) = (self.function.as_str(), Some(self.qualifier.as_str()));
+        let invoked = self.cloud.client.invoke(function, qualifier, event, InvocationKind::Event, left).await;
+        let invoked = invoked.map_err(|error| classify_aws(&error))?;
+        request.count(self.index, sent, &invoked, false);
+        check(&invoked)
     }
 
     /// Sends the inputs, waits for the outputs at most `left`.

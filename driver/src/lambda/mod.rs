@@ -4,6 +4,7 @@ mod channel;
 mod client;
 mod report;
 mod store;
+pub(crate) mod stored;
 
 pub(crate) use client::LambdaClient;
 pub(crate) use store::{Cloud, LambdaRequest};

@@ -176,6 +176,18 @@ impl LambdaRequest {
         }
     }
 
+    /// Keys that others may write in this request's name, to be deleted with it.
+    pub(super) fn own(&self, keys: Vec<String>) {
+        self.state().keys.extend(keys);
+    }
+
+    /// Counts invocations that functions made of each other.
+    pub(super) fn count_unseen(&self, function: FunctionIndex, invocations: u32) {
+        if let Some(counted) = self.state().uses.get_mut(function) {
+            counted.invocations += invocations;
+        }
+    }
+
     /// A function is about to be called that may write below the request's prefix.
     pub(super) fn doubt(&self) {
         self.state().in_doubt += 1;

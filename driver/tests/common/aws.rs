@@ -46,6 +46,8 @@ pub enum Fault {
     Hang,
     /// Refers to an object of somebody else's.
     Foreign,
+    /// An event that is taken and never run.
+    Lost,
     /// Half of a streamed answer.
     BreakOff,
 }
@@ -71,7 +73,10 @@ pub struct State {
     /// Method and key of every request to the store.
     pub store: Vec<String>,
     pub faults: HashMap<String, VecDeque<Fault>>,
-    functions: HashMap<String, (String, Vec<TensorSpec>)>,
+    /// Names of what a slice reads.
+    pub reads: HashMap<String, Vec<String>>,
+    /// Slice and outputs, by name.
+    pub functions: HashMap<String, (String, Vec<TensorSpec>)>,
 }
 
 pub struct Aws {
@@ -145,6 +150,8 @@ fn deploy(deployment: &mut Deployment, state: &mut State, store: bool) {
     for function in &mut deployment.functions {
         let name = format!("test-{}", function.slice);
         state.functions.insert(name.clone(), (function.slice.clone(), function.outputs.clone()));
+        let reads = function.inputs.iter().map(|spec| spec.name.clone()).collect();
+        state.reads.insert(function.slice.clone(), reads);
         function.address = Address::Lambda { function: name.clone(), qualifier: "live".to_owned() };
         functions.push(LambdaFunction {
             slice: function.slice.clone(),
@@ -221,8 +228,19 @@ async fn invoke(
     }
     let ran = match fault.as_ref() {
         Some(Fault::Fails(kind, message)) => Err((*kind, *message)),
+        Some(Fault::Lost) => Ok(Bytes::new()),
         fault => run(&mut state.lock().unwrap(), function, &payload, fault),
     };
+    if event {
+        if let Err((kind, message)) = ran {
+            super::stored::fail(&mut state.lock().unwrap(), &payload, kind, message);
+        }
+        return Response::builder()
+            .status(202)
+            .header("x-amzn-requestid", "1")
+            .body(Full::default())
+            .unwrap();
+    }
     let cut = matches!(fault, Some(Fault::BreakOff));
     let (body, failed) = match ran {
         Ok(body) => (body, None),
@@ -300,7 +318,8 @@ fn run(
         }
         LambdaAsk::Run { frame, answer } => (frame, answer),
         LambdaAsk::RunStored { request, itinerary } => {
-            return super::stored::run(state, &slice, &outputs, request, itinerary);
+            super::stored::run(state, &slice, &outputs, &request, itinerary.as_ref());
+            return Ok(Bytes::new());
         }
     };
     let mut frame = decode_frame(&text, &FrameLimits::default()).unwrap();
@@ -405,6 +424,8 @@ fn store(
                 Response::builder().header("etag", etag(bytes)).body(Full::new(bytes.clone())).unwrap()
             }
         },
+        ("HEAD", None) if state.objects.contains_key(&key) => Response::new(Full::default()),
+        ("HEAD", None) => fail(404, ""),
         ("GET", Some(query)) => {
             let prefix = query.rsplit_once("prefix=").unwrap().1.replace("%2F", "/");
             let found = state.objects.keys().filter(|key| key.starts_with(&prefix));
