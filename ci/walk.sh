@@ -29,6 +29,11 @@ locked=()
 if [ "${INPUT_LOCKED:-false}" = true ]; then
     locked=("--locked=$lock")
 fi
+if [[ ${INPUT_BASE:-} == -* ]]; then
+    # git would take it for a flag.
+    printf 'error: INPUT_BASE is no commit: %s\n' "$INPUT_BASE" >&2
+    exit 2
+fi
 mkdir -p "$results"
 
 output() {

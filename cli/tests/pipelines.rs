@@ -175,6 +175,15 @@ fn the_actions_walk_ends_as_the_verb_that_failed() {
 }
 
 #[test]
+fn a_base_that_git_would_take_for_a_flag_is_refused() {
+    let base = [("INPUT_MODEL", "model.onnx"), ("INPUT_BASE", "--upload-pack=touch made")];
+    let pipeline = Pipeline::new();
+    let output = pipeline.script("ci/walk.sh", &base);
+    assert_eq!(code(&output), 2, "{}", said(&output));
+    assert!(!pipeline.place.path("made").exists());
+}
+
+#[test]
 fn a_release_is_installed_by_its_checksum() {
     let pipeline = Pipeline::new();
     let sum = release(&pipeline);

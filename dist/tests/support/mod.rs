@@ -123,11 +123,10 @@ pub fn run_in_root(root: &Path, config: &serde_json::Value, arguments: &[&str]) 
     let words = |value: &serde_json::Value| -> Vec<String> {
         value.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
     };
-    let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--map-root-user", "chroot"])
-        .arg(root)
-        .args(words(&config["config"]["Entrypoint"]));
+    // As root directly: containers keep user namespaces from their root.
+    let script = r#"[ "$(id -u)" = 0 ] || set -- unshare --user --map-root-user "$@"; exec "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", "chroot"]).arg(root).args(words(&config["config"]["Entrypoint"]));
     command.args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     for variable in words(&config["config"]["Env"]) {
         let (name, value) = variable.split_once('=').unwrap();
