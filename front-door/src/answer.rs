@@ -20,6 +20,16 @@ pub(crate) fn write(answer: &Answer) -> io::Result<Bytes> {
     Ok(text.into())
 }
 
+/// [`write`], and the bill after the outputs.
+pub(crate) fn write_with_bill(answer: &Answer) -> io::Result<Bytes> {
+    let written = write(answer)?;
+    let mut text = written.strip_suffix(b"}\n").unwrap_or(&written).to_vec();
+    text.extend_from_slice(b", \"bill\": ");
+    serde_json::to_writer(&mut text, &answer.bill)?;
+    text.extend_from_slice(b"}\n");
+    Ok(text.into())
+}
+
 /// The caller's mistakes are 400, the functions' failures 502, time that is over 504.
 pub(crate) fn refusal(failure: &DriverError) -> Refusal {
     let (status, code) = match failure {
@@ -28,13 +38,16 @@ pub(crate) fn refusal(failure: &DriverError) -> Refusal {
         | DriverError::RepeatedInput { .. }
         | DriverError::WrongInput { .. } => (StatusCode::BAD_REQUEST, "bad-input"),
         DriverError::Deadline { .. } => (StatusCode::GATEWAY_TIMEOUT, "deadline"),
-        DriverError::Function { .. } | DriverError::NotReady { .. } | DriverError::Receive { .. } => {
-            (StatusCode::BAD_GATEWAY, "function-failed")
-        }
+        DriverError::Function { .. }
+        | DriverError::NotReady { .. }
+        | DriverError::Receive { .. }
+        | DriverError::Store { .. } => (StatusCode::BAD_GATEWAY, "function-failed"),
         DriverError::Deployment { .. }
         | DriverError::Client { .. }
         | DriverError::Callback { .. }
         | DriverError::NoUrl { .. }
+        | DriverError::NoStore { .. }
+        | DriverError::Aws { .. }
         | DriverError::SharedFolder { .. }
         | DriverError::Send { .. }
         | DriverError::Task { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "front-door-failed"),
