@@ -20,6 +20,16 @@ pub(crate) fn write(answer: &Answer) -> io::Result<Bytes> {
     Ok(text.into())
 }
 
+/// [`write`], and the bill after the outputs.
+pub(crate) fn write_with_bill(answer: &Answer) -> io::Result<Bytes> {
+    let written = write(answer)?;
+    let mut text = written.strip_suffix(b"}\n").unwrap_or(&written).to_vec();
+    text.extend_from_slice(b", \"bill\": ");
+    serde_json::to_writer(&mut text, &answer.bill)?;
+    text.extend_from_slice(b"}\n");
+    Ok(text.into())
+}
+
 /// The caller's mistakes are 400, the functions' failures 502, time that is over 504.
 pub(crate) fn refusal(failure: &DriverError) -> Refusal {
     let (status, code) = match failure {
@@ -36,6 +46,7 @@ pub(crate) fn refusal(failure: &DriverError) -> Refusal {
         | DriverError::Client { .. }
         | DriverError::Callback { .. }
         | DriverError::NoUrl { .. }
+        | DriverError::NoStore { .. }
         | DriverError::Aws { .. }
         | DriverError::SharedFolder { .. }
         | DriverError::Send { .. }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info};
-use tranche_driver::{Driver, Options};
-use tranche_schema::{Deployment, TensorSpec, has_json_form};
+use tranche_driver::{Clouds, Driver, Options};
+use tranche_schema::{Deployment, LambdaDeployment, TensorSpec, has_json_form};
 use tranche_serving::Phase;
+use tranche_transport::aws::{AwsClient, AwsConfig, endpoint_url};
 
 use crate::{FrontDoorError, FrontDoorOptions};
 
@@ -32,6 +33,7 @@ impl Model {
 pub(crate) struct Door {
     models: RwLock<Vec<Arc<Model>>>,
     pub(crate) options: FrontDoorOptions,
+    clouds: Clouds,
     pub(crate) phase: watch::Sender<Phase>,
     /// One a request from its head to its answer: what bounds memory.
     pub(crate) in_flight: Arc<Semaphore>,
@@ -42,6 +44,7 @@ impl Door {
     pub(crate) fn new(
         deployments: Vec<Deployment>,
         options: &FrontDoorOptions,
+        clouds: &Clouds,
     ) -> Result<Self, FrontDoorError> {
         if deployments.is_empty() {
             return Err(FrontDoorError::Nothing);
@@ -51,12 +54,13 @@ impl Door {
             if models.iter().any(|model| model.deployment().name == deployment.name) {
                 return Err(FrontDoorError::SameName { name: deployment.name });
             }
-            models.push(Arc::new(connect(deployment, options)?));
+            models.push(Arc::new(connect(deployment, options, clouds)?));
         }
         Ok(Self {
             models: RwLock::new(models),
             in_flight: Arc::new(Semaphore::new(options.server.max_in_flight)),
             options: options.clone(),
+            clouds: clouds.clone(),
             phase: watch::channel(Phase::Serving).0,
             answered: AtomicU64::new(0),
         })
@@ -70,7 +74,7 @@ impl Door {
 
     /// Serves a deployment from now on in the place of the one of its name.
     pub(crate) fn replace(&self, deployment: Deployment) -> Result<(), FrontDoorError> {
-        let model = connect(deployment, &self.options)?;
+        let model = connect(deployment, &self.options, &self.clouds)?;
         // Whoever wrote the deployment has waited for its functions.
         model.ready.store(true, Ordering::Relaxed);
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
@@ -107,11 +111,30 @@ impl Door {
     }
 }
 
-fn connect(deployment: Deployment, options: &FrontDoorOptions) -> Result<Model, FrontDoorError> {
+fn connect(
+    deployment: Deployment,
+    options: &FrontDoorOptions,
+    clouds: &Clouds,
+) -> Result<Model, FrontDoorError> {
     check_types(&deployment)?;
+    let clouds = match (&deployment.lambda, &clouds.aws) {
+        (Some(lambda), None) => Clouds { aws: Some(aws(lambda)?) },
+        _ => clouds.clone(),
+    };
     let deadline = options.server.bounded(options.request_deadline);
-    let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
+    let driver = Driver::connect_with(deployment, Options { deadline, ..Options::default() }, clouds)?;
     Ok(Model { driver, ready: AtomicBool::new(false) })
+}
+
+/// A client of the environment's credentials, at the endpoint that was deployed to.
+fn aws(lambda: &LambdaDeployment) -> Result<AwsClient, FrontDoorError> {
+    let mut config = AwsConfig::from_environment()?;
+    if let Some(endpoint) = &lambda.endpoint {
+        let endpoint = endpoint_url(endpoint)?;
+        config.lambda_endpoint.get_or_insert_with(|| endpoint.clone());
+        config.s3_endpoint.get_or_insert(endpoint);
+    }
+    Ok(AwsClient::new(config)?)
 }
 
 async fn warm_up_once(model: &Model) -> Result<(), String> {

@@ -1,6 +1,8 @@
 use tranche_driver::DriverError;
 use tranche_schema::{DocumentError, exit_code};
 use tranche_serving::ServingError;
+use tranche_serving::lambda::RuntimeApiError;
+use tranche_transport::aws::AwsError;
 
 /// A front door that cannot begin to serve.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +16,12 @@ pub enum FrontDoorError {
     /// Options are wrong, or the address cannot be listened on.
     #[error(transparent)]
     Serving(#[from] ServingError),
+    /// A deployment on AWS cannot be reached from here.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// Lambda's Runtime API is not as it should be.
+    #[error(transparent)]
+    RuntimeApi(#[from] RuntimeApiError),
     /// Nothing to serve.
     #[error("there is no deployment to serve")]
     Nothing,
@@ -47,6 +55,8 @@ impl FrontDoorError {
             Self::Document(error) => error.hint(),
             Self::Driver(error) => error.hint(),
             Self::Serving(error) => error.hint(),
+            Self::Aws(error) => error.hint(),
+            Self::RuntimeApi(error) => error.hint(),
             Self::Nothing => "name a deployment.json with `--deployment`",
             Self::SameName { .. } => "serve them by two front doors, or deploy one under another name",
             Self::NoGateway { .. } => "leave `--gateway` out: it is for functions on OpenFaaS",
@@ -60,9 +70,12 @@ impl FrontDoorError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Document(_) | Self::Nothing | Self::SameName { .. } | Self::NoGateway { .. } => {
-                exit_code::USAGE
-            }
+            Self::Document(_)
+            | Self::Aws(_)
+            | Self::Nothing
+            | Self::SameName { .. }
+            | Self::NoGateway { .. } => exit_code::USAGE,
+            Self::RuntimeApi(_) => exit_code::REMOTE,
             Self::NoJsonForm { .. } => exit_code::UNSUPPORTED_MODEL,
             Self::Driver(error) => error.exit_code(),
             Self::Serving(error) => error.exit_code(),

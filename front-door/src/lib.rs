@@ -8,6 +8,7 @@ mod answer;
 mod describe;
 mod door;
 mod error;
+mod lambda;
 mod line;
 mod options;
 mod reload;
@@ -15,23 +16,33 @@ mod request;
 mod routes;
 
 pub use error::FrontDoorError;
+pub use lambda::serve_events;
 pub use line::RequestLine;
 pub use options::{FrontDoorOptions, read_deployment};
 
 use std::future::Future;
 use std::sync::Arc;
 use tracing::info;
+use tranche_driver::Clouds;
 use tranche_schema::{Deployment, exit_code};
+use tranche_serving::lambda::RuntimeApi;
 use tranche_serving::{Listen, Listener, accept};
 
 use crate::door::Door;
 
-/// Runs a front door's process until it is told to stop and returns its exit code.
+/// Runs a front door's process until it is told to stop and returns its exit code. On AWS Lambda it
+/// takes events instead of listening.
 ///
 /// Logs go to stderr (`TRANCHE_LOG` filters them), one line of JSON a request to stdout.
 #[must_use]
 pub fn run(options: FrontDoorOptions) -> u8 {
     let served = tranche_serving::run(async |stop| {
+        if let Some(api) = RuntimeApi::from_environment()? {
+            return tokio::select! {
+                served = serve_events(&options, &api) => served,
+                () = stop => Ok(()),
+            };
+        }
         let deployments = options.read_deployments()?;
         serve(deployments, &options, stop, |_| {}).await
     });
@@ -57,8 +68,22 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
     listening: impl FnOnce(Listen),
 ) -> Result<(), FrontDoorError> {
+    serve_with(deployments, options, Clouds::default(), stop, listening).await
+}
+
+/// [`serve`], with clients for clouds; without them, the environment's credentials are used.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_with(
+    deployments: Vec<Deployment>,
+    options: &FrontDoorOptions,
+    clouds: Clouds,
+    stop: impl Future<Output = ()>,
+    listening: impl FnOnce(Listen),
+) -> Result<(), FrontDoorError> {
     options.server.check()?;
-    let door = Arc::new(Door::new(deployments, options)?);
+    let door = Arc::new(Door::new(deployments, options, &clouds)?);
     let listener = Listener::bind(&options.server.listen).await?;
     let address = listener.address();
     info!(%address, deployments = door.models().len(), "listening");

@@ -20,9 +20,18 @@ fn main() -> ExitCode {
             Arguments::command()
                 .error(clap::error::ErrorKind::InvalidValue, format!("{error}; {}", error.hint()))
         })
+        .map(on_lambda)
         .and_then(|command| Arguments::from_arg_matches(&command.try_get_matches()?));
     match arguments {
         Ok(arguments) => run(arguments.door).into(),
         Err(error) => error.exit(),
     }
+}
+
+/// Where events come from Lambda, nothing is listened on.
+fn on_lambda(command: clap::Command) -> clap::Command {
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        return command;
+    }
+    command.mut_arg("listen", |listen| listen.default_value("127.0.0.1:0").required(false))
 }

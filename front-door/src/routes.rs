@@ -26,7 +26,7 @@ const MAX_CALL_ID_BYTES: usize = 256;
 const INLINE_BYTES: usize = 32 * 1024;
 
 /// What a path leads to.
-enum Route {
+pub(crate) enum Route {
     Health,
     Ready,
     Index,
@@ -38,7 +38,7 @@ enum Route {
 
 impl Route {
     /// `/`, `/invoke`, `/NAME` and `/NAME/invoke`; those without a name lead to the only model.
-    fn of(door: &Door, path: &str) -> Option<Self> {
+    pub(crate) fn of(door: &Door, path: &str) -> Option<Self> {
         match path {
             HEALTH_PATH => return Some(Self::Health),
             READY_PATH => return Some(Self::Ready),
@@ -60,7 +60,7 @@ impl Route {
         }
     }
 
-    fn allowed(&self) -> &'static str {
+    pub(crate) fn allowed(&self) -> &'static str {
         match self {
             Self::Health | Self::Ready | Self::Index => "GET",
             Self::Model(_) => "GET, POST",

@@ -2,6 +2,7 @@
 
 use super::Measured;
 use crate::arguments::CostArguments;
+use crate::calls;
 use crate::commands::Loaded;
 use crate::config::Settings;
 use crate::context::Context;
@@ -176,9 +177,9 @@ fn calls_at(
     };
     let first = start(sliced, name)?;
     let second = whole.map(|whole| start(whole, &format!("{name}-unsplit"))).transpose()?;
-    let both: Vec<&Deployed> = std::iter::once(&first).chain(&second).collect();
+    let both = std::iter::once(&first).chain(&second).map(|one| one.deployment().clone()).collect();
     let called =
-        deployments::call_in_turn(&both, &loaded.prepared.inputs, requests, loaded.settings.deadline())?;
+        calls::in_turn(both, &loaded.prepared.inputs, requests, loaded.settings.deadline())?;
     first.end(false)?;
     second.map(|second| second.end(false)).transpose()?;
     Ok(called.into_iter().map(|(bill, _)| bill).collect())

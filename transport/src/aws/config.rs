@@ -135,6 +135,14 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
+/// An endpoint's URL, for [`AwsConfig`].
+///
+/// # Errors
+/// When it is no http or https URL without a query, a fragment and a user.
+pub fn endpoint_url(text: &str) -> Result<Url, AwsError> {
+    read_endpoint("endpoint", text)
+}
+
 fn read_endpoint(name: &str, text: &str) -> Result<Url, AwsError> {
     let wrong = |reason: String| AwsError::Configuration { what: format!("{name} `{text}`"), reason };
     let url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;

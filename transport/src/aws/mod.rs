@@ -11,7 +11,7 @@ mod objects;
 mod sign;
 
 pub use client::AwsClient;
-pub use config::{AwsConfig, Credentials};
+pub use config::{AwsConfig, Credentials, endpoint_url};
 pub use error::AwsError;
 pub use functions::{InvocationKind, Invoked};
 pub use objects::{ListedObject, PutCondition, PutOutcome};
