@@ -137,6 +137,14 @@ pub enum DriverError {
         /// The deployment.
         deployment: String,
     },
+    /// Who walks the slices in the driver's place failed.
+    #[error("deployment `{deployment}` was not walked to its end: {reason}")]
+    Walker {
+        /// The deployment.
+        deployment: String,
+        /// Why.
+        reason: String,
+    },
     /// A tensor cannot be written to or read from the object store.
     #[error("tensor `{name}` in the object store: {source}")]
     Store {
@@ -187,6 +195,7 @@ impl DriverError {
                 "set AWS_REGION to the deployment's region and credentials that may invoke its functions"
             }
             Self::NoStore { .. } => "deploy to AWS Lambda with a bucket (`--store`)",
+            Self::Walker { .. } => "`tranche logs` shows what the functions were doing",
             Self::Store { source, .. } => source.hint(),
             Self::Task { .. } => "this is a bug in tranche; please report it",
         }
@@ -212,6 +221,7 @@ impl DriverError {
             | Self::Function { .. }
             | Self::Deadline { .. }
             | Self::Store { .. }
+            | Self::Walker { .. }
             | Self::NotReady { .. } => exit_code::REMOTE,
             Self::Task { .. } => exit_code::BUG,
         }

@@ -33,7 +33,7 @@ use plan::describe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use tranche_schema::{Address, Bill, Channel, Deployment, Tensor, TensorSpec};
+use tranche_schema::{Address, Bill, Channel, Deployment, FunctionMetrics, StoredRequest, Tensor, TensorSpec};
 use tranche_transport::aws::AwsClient;
 use tranche_transport::{CodedTensor, Placement, SharedFolder};
 
@@ -85,6 +85,9 @@ pub struct Clouds {
     /// AWS, in the deployment's region.
     pub aws: Option<AwsClient>,
 }
+
+/// Stands for the type of the walker where there is none.
+type NoWalker = fn(StoredRequest) -> std::future::Ready<Result<Vec<FunctionMetrics>, String>>;
 
 /// What a request gives.
 #[derive(Clone, Debug)]
@@ -227,7 +230,24 @@ impl Driver {
     ) -> Result<Answer, DriverError> {
         let started = Instant::now();
         let inputs = self.encode_inputs(inputs)?;
-        lambda::stored::run(&self.inner, inputs, call, started).await
+        lambda::stored::run(&self.inner, inputs, call, started, None::<NoWalker>).await
+    }
+
+    /// The same with somebody else, a state machine say, who has the slices run on what lies in
+    /// the object store, in an order in which they can, and gives what each measured, or why it
+    /// could not.
+    ///
+    /// # Errors
+    /// As [`Driver::invoke_stored`], and when `walk` fails.
+    pub async fn invoke_stored_by(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        call: &Call,
+        walk: impl AsyncFnOnce(StoredRequest) -> Result<Vec<FunctionMetrics>, String>,
+    ) -> Result<Answer, DriverError> {
+        let started = Instant::now();
+        let inputs = self.encode_inputs(inputs)?;
+        lambda::stored::run(&self.inner, inputs, call, started, Some(walk)).await
     }
 
     /// Asks every function at once whether it is ready, until all are; gives the

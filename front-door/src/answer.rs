@@ -41,6 +41,7 @@ pub(crate) fn refusal(failure: &DriverError) -> Refusal {
         DriverError::Function { .. }
         | DriverError::NotReady { .. }
         | DriverError::Receive { .. }
+        | DriverError::Walker { .. }
         | DriverError::Store { .. } => (StatusCode::BAD_GATEWAY, "function-failed"),
         DriverError::Deployment { .. }
         | DriverError::Client { .. }

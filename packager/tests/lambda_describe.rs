@@ -28,7 +28,7 @@ fn a_function_is_what_lambda_takes() {
       "timeout_s": 120,
       "ephemeral_storage_mib": 512,
       "environment": {
-        "TRANCHE_MANIFEST": "/var/task/bundle/manifest.json",
+        "TRANCHE_MANIFEST": "bundle/manifest.json",
         "TRANCHE_SLICE": "first",
         "TRANCHE_THREADS": "1"
       },
@@ -93,7 +93,7 @@ fn the_engine_is_looked_for_where_the_package_has_it() {
     let functions = describe_functions(&manifest(), &index, &LambdaOptions::new("toy")).unwrap();
     let engine = |function: &FunctionDescription| function.environment.get("TRANCHE_ONNXRUNTIME").cloned();
     assert_eq!(engine(&functions[0]).unwrap(), "/opt/lib/libonnxruntime.so");
-    assert_eq!(engine(&functions[1]).unwrap(), "/var/task/lib/libonnxruntime.so");
+    assert_eq!(engine(&functions[1]).unwrap(), "lib/libonnxruntime.so");
     assert_eq!(engine(&functions[2]), None);
 }
 
@@ -139,7 +139,7 @@ fn the_entry_knows_its_deployment() {
     index.entry = Some(package);
     let entry = describe_entry(&index, 256, &LambdaOptions::new("toy")).unwrap();
     assert_eq!((entry.name.as_str(), entry.memory_mib), ("toy-entry", 256));
-    assert_eq!(entry.environment["TRANCHE_DEPLOYMENT"], "/var/task/deployment.json");
+    assert_eq!(entry.environment["TRANCHE_DEPLOYMENT"], "deployment.json");
 }
 
 proptest! {

@@ -386,7 +386,7 @@ fn the_template_describes_every_function() {
             Size: 512
           Environment:
             Variables:
-              TRANCHE_MANIFEST: /var/task/bundle/manifest.json
+              TRANCHE_MANIFEST: bundle/manifest.json
               TRANCHE_SLICE: first
               TRANCHE_THREADS: "1"
           Layers:
@@ -429,7 +429,7 @@ fn the_template_describes_every_function() {
             Size: 512
           Environment:
             Variables:
-              TRANCHE_MANIFEST: /var/task/bundle/manifest.json
+              TRANCHE_MANIFEST: bundle/manifest.json
               TRANCHE_SLICE: second
               TRANCHE_THREADS: "1"
           Role:

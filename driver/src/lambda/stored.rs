@@ -58,6 +58,7 @@ pub(crate) async fn run(
     inputs: Vec<Passing>,
     call: &Call,
     started: Instant,
+    walk: Option<impl AsyncFnOnce(StoredRequest) -> Result<Vec<FunctionMetrics>, String>>,
 ) -> Result<Answer, DriverError> {
     let name = || inner.deployment.name.clone();
     let missing = || DriverError::NoStore { deployment: name() };
@@ -71,7 +72,10 @@ pub(crate) async fn run(
     let request = LambdaRequest::new(Arc::clone(cloud), id);
     let deadline = identity.deadline;
     let stored = Stored { inner, request: &request, store, started, deadline };
-    let answered = stored.answer(inputs, &identity).await;
+    let answered = match walk {
+        Some(walk) => stored.answer_of(inputs, &identity, walk).await,
+        None => stored.answer(inputs, &identity).await,
+    };
     request.clean().await;
     let (outputs, records, latency) = answered?;
     let bill = bill::assemble(inner, records, latency, Some(&request));
@@ -96,6 +100,40 @@ impl Stored<'_> {
         let outputs = decode(self.inner, outputs)?;
         let records = join_all((0..self.inner.clients.len()).map(|index| self.record(index))).await;
         self.count(&records, &first);
+        Ok((outputs, records, latency))
+    }
+
+    /// The same of somebody who walks the slices in the driver's place, and gives what they
+    /// measured.
+    async fn answer_of(
+        &self,
+        inputs: Vec<Passing>,
+        identity: &Identity,
+        walk: impl AsyncFnOnce(StoredRequest) -> Result<Vec<FunctionMetrics>, String>,
+    ) -> Result<Answered, DriverError> {
+        self.request.own(self.keys());
+        try_join_all(inputs.iter().map(|input| self.write(input.tensor(), identity.request_id))).await?;
+        let request = StoredRequest {
+            request: self.request.id.clone(),
+            attempt: 1,
+            store: self.store.clone(),
+            traceparent: Some(identity.traceparent(0, 1)),
+        };
+        let failed = |reason: String| DriverError::Walker { deployment: self.inner.deployment.name.clone(), reason };
+        let walked = tokio::time::timeout(self.left(), walk(request)).await;
+        let late = |_| failed(format!("it did not end within {:.1} s", self.deadline.as_secs_f64()));
+        let metrics = walked.map_err(late)?.map_err(failed)?;
+        let outputs = try_join_all(self.inner.deployment.outputs.iter().map(|spec| self.read(spec))).await?;
+        let latency = self.started.elapsed();
+        let outputs = decode(self.inner, outputs)?;
+        let of = |client: &Arc<FunctionClient>| {
+            metrics.iter().find(|metrics| metrics.slice == client.slice()).and_then(|one| self.record_of(one))
+        };
+        let records: Vec<Option<Record>> = self.inner.clients.iter().map(of).collect();
+        self.count_tensors(&records);
+        for (index, record) in records.iter().enumerate() {
+            self.request.count_unseen(index, record.as_ref().map_or(1, |record| record.attempts));
+        }
         Ok((outputs, records, latency))
     }
 
@@ -283,31 +321,41 @@ impl Stored<'_> {
         let left = self.left().max(Duration::from_secs(1));
         let bytes = self.request.read(place, None, MAX_DOCUMENT_BYTES, left).await.ok()??;
         let metrics: FunctionMetrics = serde_json::from_slice(&bytes).ok()?;
+        self.record_of(&metrics).filter(|_| metrics.slice == slice)
+    }
+
+    fn record_of(&self, metrics: &FunctionMetrics) -> Option<Record> {
         let billed = metrics.billed_ms.0;
-        if metrics.slice != slice || !billed.is_finite() || billed < 0.0 {
+        if !billed.is_finite() || billed < 0.0 {
             return None;
         }
         // How long tensors were on their way nobody saw.
         let elapsed = Duration::try_from_secs_f64(billed / 1000.0).unwrap_or_default();
-        Some(Record { attempts: metrics.attempt.max(1), metrics, elapsed })
+        Some(Record { attempts: metrics.attempt.max(1), metrics: metrics.clone(), elapsed })
     }
 
-    /// Counts what functions did without the driver: what the contract has each do at least.
-    fn count(&self, records: &[Option<Record>], first: &[FunctionIndex]) {
-        let plan = &self.inner.plan;
+    /// Counts the tensors that functions read and wrote.
+    fn count_tensors(&self, records: &[Option<Record>]) {
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         self.request.count_store(|store: &mut StoreUse| {
-            for (index, function) in plan.functions.iter().enumerate() {
+            for function in &self.inner.plan.functions {
                 store.gets += number(function.inputs.len());
-                // Outputs, metrics, and the claim of whoever invoked it.
-                store.puts += number(function.outputs.len()) + 1 + u32::from(!first.contains(&index));
+                store.puts += number(function.outputs.len());
             }
-            store.puts += 1;
             for metrics in records.iter().flatten().map(|record| &record.metrics) {
                 store.read_bytes += metrics.input_coded_bytes;
                 store.written_bytes += metrics.output_coded_bytes;
             }
         });
+    }
+
+    /// Counts what functions did without the driver: what the contract has each do at least.
+    fn count(&self, records: &[Option<Record>], first: &[FunctionIndex]) {
+        self.count_tensors(records);
+        let functions = u32::try_from(self.inner.plan.functions.len()).unwrap_or(u32::MAX);
+        let claimed = functions.saturating_sub(u32::try_from(first.len()).unwrap_or(u32::MAX));
+        // Metrics of each, the claim of each by whoever invoked it, and the answer.
+        self.request.count_store(|store: &mut StoreUse| store.puts += functions + claimed + 1);
         for (index, record) in records.iter().enumerate().filter(|(index, _)| !first.contains(index)) {
             self.request.count_unseen(index, record.as_ref().map_or(1, |record| record.attempts));
         }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use tranche_driver::{Answer, Call};
 use tranche_schema::{ByteCount, GibSeconds, LAMBDA_EVENT_VERSION, LambdaAnswer, LambdaUse, Millis};
 use tranche_serving::Refusal;
-use tranche_serving::lambda::{Invocation, PAYLOAD_LIMIT, RuntimeApi, RuntimeFailure};
+use tranche_serving::lambda::{Invocation, PAYLOAD_LIMIT, RuntimeApi, RuntimeFailure, in_task};
 use tranche_transport::parse_go_duration;
 
 use crate::door::{Door, Model};
@@ -29,6 +29,8 @@ const MARGIN: Duration = Duration::from_millis(250);
 /// When there is no deployment, one cannot be walked, or the Runtime API is not there. What keeps it
 /// from serving is told to Lambda first.
 pub async fn serve_events(options: &FrontDoorOptions, api: &RuntimeApi) -> Result<(), FrontDoorError> {
+    let deployments = options.deployments.iter().map(|path| in_task(path)).collect();
+    let options = &FrontDoorOptions { deployments, ..options.clone() };
     let opened = options.read_deployments().and_then(|deployments| {
         Door::new(deployments, options, &tranche_driver::Clouds::default())
     });

@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tranche_schema::{FunctionSize, LambdaIndex, LambdaPackage, LambdaPackageKind, Manifest, SliceManifest};
 
-/// Where Lambda unpacks zip files.
-const TASK_ROOT: &str = "/var/task";
-/// Where it unpacks layers.
-const LAYERS_ROOT: &str = "/opt";
+/// Where Lambda unpacks layers. Paths in zip files are relative: programs find them below
+/// `LAMBDA_TASK_ROOT`.
+const LAYERS_ROOT: &str = "/opt/";
 /// The slice's name of the function that walks whole requests.
 pub(super) const ENTRY: &str = "entry";
 
@@ -182,7 +181,7 @@ pub fn describe_entry(
     function.description = shortened(&format!("tranche: whole requests of {}", options.deployment));
     function.environment = BTreeMap::from([(
         "TRANCHE_DEPLOYMENT".to_owned(),
-        format!("{TASK_ROOT}/{}", super::entry::DEPLOYMENT),
+        super::entry::DEPLOYMENT.to_owned(),
     )]);
     function.environment.extend(options.environment.clone());
     Ok(function)
@@ -232,11 +231,11 @@ fn slice_environment(
     let mut environment = BTreeMap::new();
     let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
     if package.kind != LambdaPackageKind::Image {
-        set("TRANCHE_MANIFEST", format!("{TASK_ROOT}/bundle/{}", Manifest::FILE));
+        set("TRANCHE_MANIFEST", format!("bundle/{}", Manifest::FILE));
         set("TRANCHE_SLICE", package.slice.clone());
         if index.engine == crate::image::runtime::ONNXRUNTIME {
-            let root = if package.layers.is_empty() { TASK_ROOT } else { LAYERS_ROOT };
-            set("TRANCHE_ONNXRUNTIME", format!("{root}/{}", super::runtime::ENGINE));
+            let root = if package.layers.is_empty() { "" } else { LAYERS_ROOT };
+            set("TRANCHE_ONNXRUNTIME", format!("{root}{}", super::runtime::ENGINE));
         }
     }
     let threads = options.threads.unwrap_or_else(|| (memory_mib / MEMORY_MIB_PER_CPU).max(1));

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 use tranche_schema::exit_code;
 use tranche_serving::becomes;
-use tranche_serving::lambda::{Invocation, RuntimeApi, RuntimeApiError, RuntimeFailure};
+use tranche_serving::lambda::{Invocation, RuntimeApi, RuntimeApiError, RuntimeFailure, in_task};
 
 use crate::function::{Function, State};
 use crate::process::start;
@@ -49,6 +49,8 @@ pub async fn serve(
     if let Some(folder) = options.shared_folder.take() {
         warn!("functions on Lambda share no memory: {} is not used", folder.display());
     }
+    options.manifest = in_task(&options.manifest);
+    options.onnxruntime = options.onnxruntime.as_deref().map(in_task);
     let mut stop = pin!(stop);
     let init_wait = options.lambda.init_wait(api.initialization());
     let function = start(options, opener, None)?;
