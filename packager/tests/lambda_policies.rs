@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+use serde_json::Value;
 use std::collections::BTreeSet;
 use tranche_packager::lambda::policies::{
     PolicyScope, caller, deployer, execution, execution_trust, state_machine, state_machine_trust,
@@ -62,546 +63,130 @@ fn functions_may_little() {
       }
     ]
     "#);
-    insta::assert_json_snapshot!(execution(&full()), @r#"
-    {
-      "Version": "2012-10-17",
-      "Statement": [
-        {
-          "Sid": "Logs",
-          "Effect": "Allow",
-          "Action": [
-            "logs:CreateLogGroup",
-            "logs:CreateLogStream",
-            "logs:PutLogEvents"
-          ],
-          "Resource": [
-            "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*",
-            "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*:*"
-          ]
-        },
-        {
-          "Sid": "Tensors",
-          "Effect": "Allow",
-          "Action": [
-            "s3:GetObject",
-            "s3:PutObject",
-            "s3:DeleteObject"
-          ],
-          "Resource": [
-            "arn:aws:s3:::tensors/tranche/toy/*"
-          ]
-        },
-        {
-          "Sid": "FindTensors",
-          "Effect": "Allow",
-          "Action": [
-            "s3:ListBucket"
-          ],
-          "Resource": [
-            "arn:aws:s3:::tensors"
-          ]
-        },
-        {
-          "Sid": "GoOn",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:InvokeFunction"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-          ]
-        }
-      ]
-    }
-    "#);
+    insta::assert_snapshot!(shown(&execution(&full())), @r"
+    Logs
+      logs:CreateLogGroup logs:CreateLogStream logs:PutLogEvents
+      on arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-* arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*:*
+    Tensors
+      s3:GetObject s3:PutObject s3:DeleteObject
+      on arn:aws:s3:::tensors/tranche/toy/*
+    FindTensors
+      s3:ListBucket
+      on arn:aws:s3:::tensors
+    GoOn
+      lambda:InvokeFunction
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+    ");
 }
 
 #[test]
 fn the_state_machine_may_call_functions() {
-    insta::assert_json_snapshot!((state_machine_trust(), state_machine(&full())), @r#"
-    [
-      {
-        "Version": "2012-10-17",
-        "Statement": [
-          {
-            "Effect": "Allow",
-            "Principal": {
-              "Service": "states.amazonaws.com"
-            },
-            "Action": "sts:AssumeRole"
-          }
-        ]
-      },
-      {
-        "Version": "2012-10-17",
-        "Statement": [
-          {
-            "Sid": "Walk",
-            "Effect": "Allow",
-            "Action": [
-              "lambda:InvokeFunction"
-            ],
-            "Resource": [
-              "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-            ]
-          }
-        ]
-      }
-    ]
-    "#);
+    assert!(state_machine_trust().to_string().contains("states.amazonaws.com"));
+    insta::assert_snapshot!(shown(&state_machine(&full())), @r"
+    Walk
+      lambda:InvokeFunction
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+    ");
 }
 
 #[test]
 fn who_deploys_may_handle_this_deployment() {
-    insta::assert_json_snapshot!(deployer(&plain(), &[]), @r#"
-    {
-      "Version": "2012-10-17",
-      "Statement": [
-        {
-          "Sid": "Functions",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:AddPermission",
-            "lambda:CreateAlias",
-            "lambda:CreateFunction",
-            "lambda:CreateFunctionUrlConfig",
-            "lambda:DeleteAlias",
-            "lambda:DeleteFunction",
-            "lambda:DeleteFunctionConcurrency",
-            "lambda:DeleteFunctionUrlConfig",
-            "lambda:DeleteProvisionedConcurrencyConfig",
-            "lambda:GetAlias",
-            "lambda:GetFunction",
-            "lambda:GetFunctionConcurrency",
-            "lambda:GetFunctionConfiguration",
-            "lambda:GetFunctionUrlConfig",
-            "lambda:GetPolicy",
-            "lambda:GetProvisionedConcurrencyConfig",
-            "lambda:InvokeFunction",
-            "lambda:ListAliases",
-            "lambda:ListFunctionUrlConfigs",
-            "lambda:ListProvisionedConcurrencyConfigs",
-            "lambda:ListTags",
-            "lambda:ListVersionsByFunction",
-            "lambda:PublishVersion",
-            "lambda:PutFunctionConcurrency",
-            "lambda:PutFunctionEventInvokeConfig",
-            "lambda:PutProvisionedConcurrencyConfig",
-            "lambda:RemovePermission",
-            "lambda:TagResource",
-            "lambda:UntagResource",
-            "lambda:UpdateAlias",
-            "lambda:UpdateFunctionCode",
-            "lambda:UpdateFunctionConfiguration",
-            "lambda:UpdateFunctionUrlConfig"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-          ]
-        },
-        {
-          "Sid": "Layers",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:PublishLayerVersion",
-            "lambda:GetLayerVersion",
-            "lambda:DeleteLayerVersion"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:layer:tranche-*",
-            "arn:aws:lambda:eu-central-1:123456789012:layer:tranche-*:*"
-          ]
-        },
-        {
-          "Sid": "Account",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:GetAccountSettings",
-            "lambda:ListFunctions",
-            "lambda:ListLayerVersions",
-            "sts:GetCallerIdentity"
-          ],
-          "Resource": [
-            "*"
-          ]
-        },
-        {
-          "Sid": "Role",
-          "Effect": "Allow",
-          "Action": [
-            "iam:CreateRole",
-            "iam:DeleteRole",
-            "iam:DeleteRolePolicy",
-            "iam:GetRole",
-            "iam:GetRolePolicy",
-            "iam:PutRolePolicy",
-            "iam:TagRole"
-          ],
-          "Resource": [
-            "arn:aws:iam::123456789012:role/tranche-toy"
-          ]
-        },
-        {
-          "Sid": "PassRole",
-          "Effect": "Allow",
-          "Action": [
-            "iam:PassRole"
-          ],
-          "Resource": [
-            "arn:aws:iam::123456789012:role/tranche-toy"
-          ],
-          "Condition": {
-            "StringEquals": {
-              "iam:PassedToService": [
-                "lambda.amazonaws.com"
-              ]
-            }
-          }
-        },
-        {
-          "Sid": "Logs",
-          "Effect": "Allow",
-          "Action": [
-            "logs:CreateLogGroup",
-            "logs:DeleteLogGroup",
-            "logs:DescribeLogStreams",
-            "logs:FilterLogEvents",
-            "logs:GetLogEvents",
-            "logs:PutRetentionPolicy"
-          ],
-          "Resource": [
-            "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*",
-            "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*:*"
-          ]
-        }
-      ]
-    }
+    insta::assert_snapshot!(shown(&deployer(&plain(), &[])), @r#"
+    Functions
+      lambda:AddPermission lambda:CreateAlias lambda:CreateFunction lambda:CreateFunctionUrlConfig lambda:DeleteAlias lambda:DeleteFunction lambda:DeleteFunctionConcurrency lambda:DeleteFunctionUrlConfig lambda:DeleteProvisionedConcurrencyConfig lambda:GetAlias lambda:GetFunction lambda:GetFunctionConcurrency lambda:GetFunctionConfiguration lambda:GetFunctionUrlConfig lambda:GetPolicy lambda:GetProvisionedConcurrencyConfig lambda:InvokeFunction lambda:ListAliases lambda:ListFunctionUrlConfigs lambda:ListProvisionedConcurrencyConfigs lambda:ListTags lambda:ListVersionsByFunction lambda:PublishVersion lambda:PutFunctionConcurrency lambda:PutFunctionEventInvokeConfig lambda:PutProvisionedConcurrencyConfig lambda:RemovePermission lambda:TagResource lambda:UntagResource lambda:UpdateAlias lambda:UpdateFunctionCode lambda:UpdateFunctionConfiguration lambda:UpdateFunctionUrlConfig
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+    Layers
+      lambda:PublishLayerVersion lambda:GetLayerVersion lambda:DeleteLayerVersion
+      on arn:aws:lambda:eu-central-1:123456789012:layer:tranche-* arn:aws:lambda:eu-central-1:123456789012:layer:tranche-*:*
+    Account
+      lambda:GetAccountSettings lambda:ListFunctions lambda:ListLayerVersions sts:GetCallerIdentity
+      on *
+    Role
+      iam:CreateRole iam:DeleteRole iam:DeleteRolePolicy iam:GetRole iam:GetRolePolicy iam:PutRolePolicy iam:TagRole
+      on arn:aws:iam::123456789012:role/tranche-toy
+    PassRole
+      iam:PassRole
+      on arn:aws:iam::123456789012:role/tranche-toy
+      if {"StringEquals":{"iam:PassedToService":["lambda.amazonaws.com"]}}
+    Logs
+      logs:CreateLogGroup logs:DeleteLogGroup logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents logs:PutRetentionPolicy
+      on arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-* arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*:*
     "#);
-    insta::assert_json_snapshot!(deployer(&full(), &["toy".to_owned()]), @r#"
-    {
-      "Version": "2012-10-17",
-      "Statement": [
-        {
-          "Sid": "Functions",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:AddPermission",
-            "lambda:CreateAlias",
-            "lambda:CreateFunction",
-            "lambda:CreateFunctionUrlConfig",
-            "lambda:DeleteAlias",
-            "lambda:DeleteFunction",
-            "lambda:DeleteFunctionConcurrency",
-            "lambda:DeleteFunctionUrlConfig",
-            "lambda:DeleteProvisionedConcurrencyConfig",
-            "lambda:GetAlias",
-            "lambda:GetFunction",
-            "lambda:GetFunctionConcurrency",
-            "lambda:GetFunctionConfiguration",
-            "lambda:GetFunctionUrlConfig",
-            "lambda:GetPolicy",
-            "lambda:GetProvisionedConcurrencyConfig",
-            "lambda:InvokeFunction",
-            "lambda:ListAliases",
-            "lambda:ListFunctionUrlConfigs",
-            "lambda:ListProvisionedConcurrencyConfigs",
-            "lambda:ListTags",
-            "lambda:ListVersionsByFunction",
-            "lambda:PublishVersion",
-            "lambda:PutFunctionConcurrency",
-            "lambda:PutFunctionEventInvokeConfig",
-            "lambda:PutProvisionedConcurrencyConfig",
-            "lambda:RemovePermission",
-            "lambda:TagResource",
-            "lambda:UntagResource",
-            "lambda:UpdateAlias",
-            "lambda:UpdateFunctionCode",
-            "lambda:UpdateFunctionConfiguration",
-            "lambda:UpdateFunctionUrlConfig"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-          ]
-        },
-        {
-          "Sid": "Layers",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:PublishLayerVersion",
-            "lambda:GetLayerVersion",
-            "lambda:DeleteLayerVersion"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:layer:tranche-*",
-            "arn:aws:lambda:eu-central-1:123456789012:layer:tranche-*:*"
-          ]
-        },
-        {
-          "Sid": "Account",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:GetAccountSettings",
-            "lambda:ListFunctions",
-            "lambda:ListLayerVersions",
-            "sts:GetCallerIdentity"
-          ],
-          "Resource": [
-            "*"
-          ]
-        },
-        {
-          "Sid": "Role",
-          "Effect": "Allow",
-          "Action": [
-            "iam:CreateRole",
-            "iam:DeleteRole",
-            "iam:DeleteRolePolicy",
-            "iam:GetRole",
-            "iam:GetRolePolicy",
-            "iam:PutRolePolicy",
-            "iam:TagRole"
-          ],
-          "Resource": [
-            "arn:aws:iam::123456789012:role/tranche-toy"
-          ]
-        },
-        {
-          "Sid": "PassRole",
-          "Effect": "Allow",
-          "Action": [
-            "iam:PassRole"
-          ],
-          "Resource": [
-            "arn:aws:iam::123456789012:role/tranche-toy"
-          ],
-          "Condition": {
-            "StringEquals": {
-              "iam:PassedToService": [
-                "lambda.amazonaws.com",
-                "states.amazonaws.com"
-              ]
-            }
-          }
-        },
-        {
-          "Sid": "Logs",
-          "Effect": "Allow",
-          "Action": [
-            "logs:CreateLogGroup",
-            "logs:DeleteLogGroup",
-            "logs:DescribeLogStreams",
-            "logs:FilterLogEvents",
-            "logs:GetLogEvents",
-            "logs:PutRetentionPolicy"
-          ],
-          "Resource": [
-            "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*",
-            "arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*:*"
-          ]
-        },
-        {
-          "Sid": "Code",
-          "Effect": "Allow",
-          "Action": [
-            "s3:GetObject",
-            "s3:PutObject",
-            "s3:DeleteObject"
-          ],
-          "Resource": [
-            "arn:aws:s3:::code/packages/*"
-          ]
-        },
-        {
-          "Sid": "FindCode",
-          "Effect": "Allow",
-          "Action": [
-            "s3:ListBucket"
-          ],
-          "Resource": [
-            "arn:aws:s3:::code"
-          ]
-        },
-        {
-          "Sid": "Tensors",
-          "Effect": "Allow",
-          "Action": [
-            "s3:GetObject",
-            "s3:PutObject",
-            "s3:DeleteObject"
-          ],
-          "Resource": [
-            "arn:aws:s3:::tensors/tranche/toy/*"
-          ]
-        },
-        {
-          "Sid": "FindTensors",
-          "Effect": "Allow",
-          "Action": [
-            "s3:ListBucket"
-          ],
-          "Resource": [
-            "arn:aws:s3:::tensors"
-          ]
-        },
-        {
-          "Sid": "Lifecycle",
-          "Effect": "Allow",
-          "Action": [
-            "s3:GetLifecycleConfiguration",
-            "s3:PutLifecycleConfiguration"
-          ],
-          "Resource": [
-            "arn:aws:s3:::tensors"
-          ]
-        },
-        {
-          "Sid": "Login",
-          "Effect": "Allow",
-          "Action": [
-            "ecr:GetAuthorizationToken"
-          ],
-          "Resource": [
-            "*"
-          ]
-        },
-        {
-          "Sid": "Images",
-          "Effect": "Allow",
-          "Action": [
-            "ecr:BatchCheckLayerAvailability",
-            "ecr:BatchGetImage",
-            "ecr:CompleteLayerUpload",
-            "ecr:DescribeImages",
-            "ecr:GetDownloadUrlForLayer",
-            "ecr:GetRepositoryPolicy",
-            "ecr:InitiateLayerUpload",
-            "ecr:PutImage",
-            "ecr:SetRepositoryPolicy",
-            "ecr:UploadLayerPart"
-          ],
-          "Resource": [
-            "arn:aws:ecr:eu-central-1:123456789012:repository/toy"
-          ]
-        },
-        {
-          "Sid": "StateMachine",
-          "Effect": "Allow",
-          "Action": [
-            "states:CreateStateMachine",
-            "states:DeleteStateMachine",
-            "states:DescribeStateMachine",
-            "states:StartExecution",
-            "states:StartSyncExecution",
-            "states:TagResource",
-            "states:UpdateStateMachine"
-          ],
-          "Resource": [
-            "arn:aws:states:eu-central-1:123456789012:stateMachine:toy-walk"
-          ]
-        }
-      ]
-    }
+    insta::assert_snapshot!(shown(&deployer(&full(), &["toy".to_owned()])), @r#"
+    Functions
+      lambda:AddPermission lambda:CreateAlias lambda:CreateFunction lambda:CreateFunctionUrlConfig lambda:DeleteAlias lambda:DeleteFunction lambda:DeleteFunctionConcurrency lambda:DeleteFunctionUrlConfig lambda:DeleteProvisionedConcurrencyConfig lambda:GetAlias lambda:GetFunction lambda:GetFunctionConcurrency lambda:GetFunctionConfiguration lambda:GetFunctionUrlConfig lambda:GetPolicy lambda:GetProvisionedConcurrencyConfig lambda:InvokeFunction lambda:ListAliases lambda:ListFunctionUrlConfigs lambda:ListProvisionedConcurrencyConfigs lambda:ListTags lambda:ListVersionsByFunction lambda:PublishVersion lambda:PutFunctionConcurrency lambda:PutFunctionEventInvokeConfig lambda:PutProvisionedConcurrencyConfig lambda:RemovePermission lambda:TagResource lambda:UntagResource lambda:UpdateAlias lambda:UpdateFunctionCode lambda:UpdateFunctionConfiguration lambda:UpdateFunctionUrlConfig
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+    Layers
+      lambda:PublishLayerVersion lambda:GetLayerVersion lambda:DeleteLayerVersion
+      on arn:aws:lambda:eu-central-1:123456789012:layer:tranche-* arn:aws:lambda:eu-central-1:123456789012:layer:tranche-*:*
+    Account
+      lambda:GetAccountSettings lambda:ListFunctions lambda:ListLayerVersions sts:GetCallerIdentity
+      on *
+    Role
+      iam:CreateRole iam:DeleteRole iam:DeleteRolePolicy iam:GetRole iam:GetRolePolicy iam:PutRolePolicy iam:TagRole
+      on arn:aws:iam::123456789012:role/tranche-toy
+    PassRole
+      iam:PassRole
+      on arn:aws:iam::123456789012:role/tranche-toy
+      if {"StringEquals":{"iam:PassedToService":["lambda.amazonaws.com","states.amazonaws.com"]}}
+    Logs
+      logs:CreateLogGroup logs:DeleteLogGroup logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents logs:PutRetentionPolicy
+      on arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-* arn:aws:logs:eu-central-1:123456789012:log-group:/aws/lambda/toy-*:*
+    Code
+      s3:GetObject s3:PutObject s3:DeleteObject
+      on arn:aws:s3:::code/packages/*
+    FindCode
+      s3:ListBucket
+      on arn:aws:s3:::code
+    Tensors
+      s3:GetObject s3:PutObject s3:DeleteObject
+      on arn:aws:s3:::tensors/tranche/toy/*
+    FindTensors
+      s3:ListBucket
+      on arn:aws:s3:::tensors
+    Lifecycle
+      s3:GetLifecycleConfiguration s3:PutLifecycleConfiguration
+      on arn:aws:s3:::tensors
+    Login
+      ecr:GetAuthorizationToken
+      on *
+    Images
+      ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:DescribeImages ecr:GetDownloadUrlForLayer ecr:GetRepositoryPolicy ecr:InitiateLayerUpload ecr:PutImage ecr:SetRepositoryPolicy ecr:UploadLayerPart
+      on arn:aws:ecr:eu-central-1:123456789012:repository/toy
+    StateMachine
+      states:CreateStateMachine states:DeleteStateMachine states:DescribeStateMachine states:StartExecution states:StartSyncExecution states:TagResource states:UpdateStateMachine
+      on arn:aws:states:eu-central-1:123456789012:stateMachine:toy-walk
     "#);
 }
 
 #[test]
 fn who_calls_may_call() {
-    insta::assert_json_snapshot!(caller(&plain()), @r#"
-    {
-      "Version": "2012-10-17",
-      "Statement": [
-        {
-          "Sid": "Call",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:InvokeFunction"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-          ]
-        },
-        {
-          "Sid": "CallByUrl",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:InvokeFunctionUrl"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-          ],
-          "Condition": {
-            "StringEquals": {
-              "lambda:FunctionUrlAuthType": "AWS_IAM"
-            }
-          }
-        }
-      ]
-    }
+    insta::assert_snapshot!(shown(&caller(&plain())), @r#"
+    Call
+      lambda:InvokeFunction
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+    CallByUrl
+      lambda:InvokeFunctionUrl
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+      if {"StringEquals":{"lambda:FunctionUrlAuthType":"AWS_IAM"}}
     "#);
-    insta::assert_json_snapshot!(caller(&full()), @r#"
-    {
-      "Version": "2012-10-17",
-      "Statement": [
-        {
-          "Sid": "Call",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:InvokeFunction"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-          ]
-        },
-        {
-          "Sid": "CallByUrl",
-          "Effect": "Allow",
-          "Action": [
-            "lambda:InvokeFunctionUrl"
-          ],
-          "Resource": [
-            "arn:aws:lambda:eu-central-1:123456789012:function:toy-*"
-          ],
-          "Condition": {
-            "StringEquals": {
-              "lambda:FunctionUrlAuthType": "AWS_IAM"
-            }
-          }
-        },
-        {
-          "Sid": "Tensors",
-          "Effect": "Allow",
-          "Action": [
-            "s3:GetObject",
-            "s3:PutObject",
-            "s3:DeleteObject"
-          ],
-          "Resource": [
-            "arn:aws:s3:::tensors/tranche/toy/*"
-          ]
-        },
-        {
-          "Sid": "FindTensors",
-          "Effect": "Allow",
-          "Action": [
-            "s3:ListBucket"
-          ],
-          "Resource": [
-            "arn:aws:s3:::tensors"
-          ]
-        },
-        {
-          "Sid": "Walk",
-          "Effect": "Allow",
-          "Action": [
-            "states:StartExecution",
-            "states:StartSyncExecution"
-          ],
-          "Resource": [
-            "arn:aws:states:eu-central-1:123456789012:stateMachine:toy-walk"
-          ]
-        }
-      ]
-    }
+    insta::assert_snapshot!(shown(&caller(&full())), @r#"
+    Call
+      lambda:InvokeFunction
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+    CallByUrl
+      lambda:InvokeFunctionUrl
+      on arn:aws:lambda:eu-central-1:123456789012:function:toy-*
+      if {"StringEquals":{"lambda:FunctionUrlAuthType":"AWS_IAM"}}
+    Tensors
+      s3:GetObject s3:PutObject s3:DeleteObject
+      on arn:aws:s3:::tensors/tranche/toy/*
+    FindTensors
+      s3:ListBucket
+      on arn:aws:s3:::tensors
+    Walk
+      states:StartExecution states:StartSyncExecution
+      on arn:aws:states:eu-central-1:123456789012:stateMachine:toy-walk
     "#);
 }
 
@@ -634,4 +219,20 @@ fn no_policy_holds_a_wildcard_action_and_sizes_fit_roles() {
         // Characters of a managed policy.
         assert!(text.len() <= 6144, "{}", text.len());
     }
+}
+
+/// A line for each statement, and one for each of its conditions.
+fn shown(policy: &Value) -> String {
+    let list = |value: &Value| -> String {
+        let words: Vec<&str> = value.as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        words.join(" ")
+    };
+    let statement = |statement: &Value| {
+        assert_eq!(statement["Effect"], "Allow");
+        let (id, actions) = (statement["Sid"].as_str().unwrap(), list(&statement["Action"]));
+        let condition = statement.get("Condition").map_or(String::new(), |when| format!("\n  if {when}"));
+        format!("{id}\n  {actions}\n  on {}{condition}", list(&statement["Resource"]))
+    };
+    assert_eq!(policy["Version"], "2012-10-17");
+    policy["Statement"].as_array().unwrap().iter().map(statement).collect::<Vec<_>>().join("\n")
 }

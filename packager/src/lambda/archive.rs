@@ -1,6 +1,7 @@
 //! Zip files whose bytes depend on nothing but what is in them.
 
 use super::LambdaError;
+use super::runtime::BUNDLE;
 use crate::PackageError;
 use crate::image::ImageError;
 use crate::image::layer::{Content, Counted, Entry, keep};
@@ -19,7 +20,9 @@ const SAMPLE_BYTES: u64 = 1024 * 1024;
 /// They are compressed where the sample shrinks to this share of its size or less: trained
 /// floats shrink to about 0.92, which no limit is worth (docs/formats/lambda-packages.md).
 const WORTHWHILE: f64 = 0.85;
-/// Level of deflate. Levels above cost many times as much for a percent.
+/// Level of deflate for weights: higher ones take six times as long for a tenth.
+const WEIGHTS_LEVEL: u32 = 1;
+/// Level of deflate for programs and text: 9 takes twice as long for half a percent.
 const LEVEL: u32 = 6;
 
 /// A zip file as written.
@@ -57,11 +60,11 @@ fn pack(content: &Content, file: &File, path: &Path) -> Result<(), PackageError>
         match entry {
             Entry::Folder { .. } => {}
             Entry::Bytes(bytes) => {
-                archive.start_file(name.as_str(), options(0o644, true)).map_err(zip)?;
+                archive.start_file(name.as_str(), options(0o644, Some(LEVEL))).map_err(zip)?;
                 archive.write_all(bytes).map_err(PackageError::io(path))?;
             }
             Entry::File { mode, from } => {
-                archive.start_file(name.as_str(), options(*mode, is_worthwhile(from)?)).map_err(zip)?;
+                archive.start_file(name.as_str(), options(*mode, level(name, from)?)).map_err(zip)?;
                 copy(from, &mut archive, path)?;
             }
         }
@@ -82,16 +85,23 @@ fn copy(from: &Path, archive: &mut ZipWriter<impl Write + Seek>, output: &Path) 
     Err(ImageError::Changed { path: from.to_owned() }.into())
 }
 
-fn options(mode: u32, compress: bool) -> SimpleFileOptions {
+/// Stored where there is no level.
+fn options(mode: u32, level: Option<u32>) -> SimpleFileOptions {
     let options = SimpleFileOptions::default()
         .system(System::Unix)
         .last_modified_time(DateTime::default())
         .unix_permissions(mode);
-    if compress {
-        options.compression_method(CompressionMethod::Deflated).compression_level(Some(i64::from(LEVEL)))
-    } else {
-        options.compression_method(CompressionMethod::Stored)
+    match level {
+        Some(level) => {
+            options.compression_method(CompressionMethod::Deflated).compression_level(Some(i64::from(level)))
+        }
+        None => options.compression_method(CompressionMethod::Stored),
     }
+}
+
+fn level(name: &str, from: &Path) -> Result<Option<u32>, PackageError> {
+    let level = if name.starts_with(BUNDLE) { WEIGHTS_LEVEL } else { LEVEL };
+    Ok(is_worthwhile(from)?.then_some(level))
 }
 
 /// Whether compressing a file is worth its time, by its first bytes.

@@ -3,7 +3,7 @@
 use super::archive::write_archive;
 use super::choice::{self, Unzipped};
 use super::limits::SNAP_START_EPHEMERAL_STORAGE_MIB;
-use super::runtime::ZipRuntime;
+use super::runtime::{BUNDLE, ZipRuntime};
 use super::{LambdaError, architecture_name};
 use crate::elf::Architecture;
 use crate::image::layer::Content;
@@ -238,9 +238,9 @@ impl Builder<'_> {
         let mut content = runtime
             .shim_content()
             .bytes(SBOM_FILE, parts.of_slice(&reduced)?)
-            .bytes(&format!("bundle/{}", Manifest::FILE), reduced.to_json()?);
+            .bytes(&format!("{BUNDLE}{}", Manifest::FILE), reduced.to_json()?);
         for path in part.weights.iter().chain([&part.model]) {
-            content = content.file(&format!("bundle/{path}"), &self.request.bundle.join(path));
+            content = content.file(&format!("{BUNDLE}{path}"), &self.request.bundle.join(path));
         }
         Ok(if with_engine { runtime.add_engine(content) } else { content })
     }

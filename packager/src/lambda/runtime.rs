@@ -17,6 +17,9 @@ pub(super) const ENGINE: &str = "lib/libonnxruntime.so";
 /// The function's program.
 pub(super) const BOOTSTRAP: &str = "bootstrap";
 
+/// Folder of the slice's bundle in a zip file.
+pub(super) const BUNDLE: &str = "bundle/";
+
 /// What runs slices in zip files.
 #[derive(Debug)]
 pub(super) struct ZipRuntime {
