@@ -166,7 +166,8 @@ fn sizes(page: &mut String, report: &CostReport) {
 }
 
 fn point_row(point: &Point) -> Vec<String> {
-    let start_up = point.start_up_ms.map_or_else(|| "–".to_owned(), |time| time.to_string());
+    let start_up =
+        point.start_up_ms.filter(|_| point.fits).map_or_else(|| "–".to_owned(), |time| time.to_string());
     let (time, million, month, from) = if point.fits {
         (
             point.time_ms.to_string(),

@@ -61,7 +61,11 @@ fn curves(report: &CostReport) -> String {
             let mut row = vec![format!("{} MB", point.memory_mib), point.cpu_milli.to_string()];
             row.extend(cells(comparison.unsplit.as_ref(), at));
             row.extend(cells(Some(&comparison.one_size), at));
-            row.push(basis(point.basis).to_owned());
+            let whole_fits = comparison
+                .unsplit
+                .as_ref()
+                .is_some_and(|curve| curve.points.get(at).is_some_and(|whole| whole.fits));
+            row.push(if point.fits || whole_fits { basis(point.basis).to_owned() } else { String::new() });
             row
         })
         .collect();
