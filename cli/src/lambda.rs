@@ -86,21 +86,9 @@ impl Route<'_> {
         Ok((folder, index))
     }
 
-    /// The functions, one a slice.
-    ///
-    /// # Errors
-    /// When `--memory` is no size.
-    pub fn describe(&self, index: &LambdaIndex) -> Result<Vec<FunctionDescription>, Failure> {
-        let options = self.options()?;
-        describe_functions(self.manifest, index, &options)
-            .map_err(|error| Failure::from(tranche_packager::PackageError::from(error)))
-    }
-
-    /// How functions are described.
-    ///
-    /// # Errors
-    /// When `--memory` is no size.
-    pub fn options(&self) -> Result<LambdaOptions, Failure> {
+    /// How functions are described. Those of an emulator reach other services where this program
+    /// does.
+    fn options(&self, endpoint: Option<&str>) -> Result<LambdaOptions, Failure> {
         let lambda = &self.arguments.lambda;
         let mut options = LambdaOptions::new(&self.request.name);
         options.memory = memory(lambda.memory.as_deref().unwrap_or("cpu"))?;
@@ -108,6 +96,9 @@ impl Route<'_> {
         options.optimise = self.request.options.optimise;
         options.reserved_concurrency = lambda.reserved_concurrency;
         options.provisioned_concurrency = lambda.provisioned_concurrency;
+        if let Some(endpoint) = endpoint {
+            options.environment.insert("AWS_ENDPOINT_URL".to_owned(), endpoint.to_owned());
+        }
         if let Some(seconds) = lambda.function_timeout {
             options.timeout = Duration::from_secs(seconds.into());
         }
@@ -119,8 +110,7 @@ impl Route<'_> {
 
     /// Whether tensors may need to go through a bucket: one was asked for, or what walks the
     /// requests knows no other way, or some tensors are too large for a payload.
-    #[must_use]
-    pub fn needs_store(&self, functions: &[FunctionDescription], index: &LambdaIndex) -> bool {
+    fn needs_store(&self, functions: &[FunctionDescription], index: &LambdaIndex) -> bool {
         let lambda = &self.arguments.lambda;
         let without = Surroundings { code_bucket: true, repository: true, ..Surroundings::default() };
         let with = Surroundings { store: true, ..without };
@@ -135,7 +125,7 @@ impl Route<'_> {
     ///
     /// # Errors
     /// When there is something.
-    pub fn check(
+    fn check(
         &self,
         functions: &[FunctionDescription],
         index: &LambdaIndex,
@@ -164,7 +154,11 @@ impl Route<'_> {
     /// found.
     pub fn target(&self, folder: &Path, index: LambdaIndex) -> Result<LambdaTarget, Failure> {
         let lambda = &self.arguments.lambda;
-        let functions = self.describe(&index)?;
+        let connection = targets::aws_connection(self.settings, Some(&self.request.name));
+        let placeholder = LambdaSettings::new(Role::Given(String::new()));
+        let mut target = LambdaTarget::new(&self.settings.state(), &connection, placeholder)?;
+        let options = self.options(target.session().endpoint())?;
+        let functions = describe_functions(self.manifest, &index, &options).map_err(packaging)?;
         let store = self.needs_store(&functions, &index);
         let surroundings = Surroundings {
             store,
@@ -175,10 +169,6 @@ impl Route<'_> {
         };
         // Nothing is asked of anybody before this.
         self.check(&functions, &index, &surroundings)?;
-
-        let connection = targets::aws_connection(self.settings, Some(&self.request.name));
-        let placeholder = LambdaSettings::new(Role::Given(String::new()));
-        let mut target = LambdaTarget::new(&self.settings.state(), &connection, placeholder)?;
         let account = target.identity().map_err(DeployError::from)?.account;
         let scope = self.scope(target.session().region(), &account, store);
         let by_bucket = index.packages.iter().any(|package| package.kind == LambdaPackageKind::ZipBucket);
@@ -204,7 +194,7 @@ impl Route<'_> {
         if lambda.entry {
             let program =
                 find_program(lambda.entry_program.as_deref(), &["tranche-front-door"], "--entry-program")?;
-            let entry = EntryFunction { program, packages: folder.to_owned(), options: self.options()? };
+            let entry = EntryFunction { program, packages: folder.to_owned(), options };
             settings.entry = Some(Entry { package: Arc::new(entry), url: lambda.url, ping: true });
         }
         let images = index.packages.iter().any(|package| package.kind == LambdaPackageKind::Image);
@@ -263,7 +253,7 @@ impl Route<'_> {
     /// # Errors
     /// When Lambda would refuse something, or a file cannot be written.
     pub fn emit(&self, output: &Path, folder: &Path, index: &LambdaIndex) -> Result<Vec<PathBuf>, Failure> {
-        let functions = self.describe(index)?;
+        let functions = describe_functions(self.manifest, index, &self.options(None)?).map_err(packaging)?;
         let store = self.needs_store(&functions, index);
         let surroundings =
             Surroundings { store: true, code_bucket: true, repository: true, ..Surroundings::default() };

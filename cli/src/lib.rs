@@ -88,7 +88,7 @@ fn report(failure: &Failure, json: bool) {
 
 fn start_logging(verbose: u8) {
     let default = match verbose {
-        0 => "warn,ort=error,tract=error",
+        0 => "warn,ort=error,tract=error,aws_config=error",
         1 => "info,ort=warn",
         _ => "debug",
     };
