@@ -29,9 +29,9 @@ const MARGIN: Duration = Duration::from_millis(250);
 /// When there is no deployment, one cannot be walked, or the Runtime API is not there. What keeps it
 /// from serving is told to Lambda first.
 pub async fn serve_events(options: &FrontDoorOptions, api: &RuntimeApi) -> Result<(), FrontDoorError> {
-    let opened = options.read_deployments().and_then(|deployments| {
-        Door::new(deployments, options, &tranche_driver::Clouds::default())
-    });
+    let opened = options
+        .read_deployments()
+        .and_then(|deployments| Door::new(deployments, options, &tranche_driver::Clouds::default()));
     let door = match opened {
         Ok(door) => door,
         Err(error) => {
