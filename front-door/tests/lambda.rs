@@ -2,16 +2,18 @@
 //! double of Lambda.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../../driver/tests/aws/mod.rs"]
+mod aws;
 #[path = "../../serving/tests/support/runtime_api.rs"]
 mod runtime_api;
 mod support;
 
+use aws::{Aws, Fault};
 use runtime_api::RuntimeApiDouble;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
-use support::common::aws::{Aws, Fault};
 use support::common::deployment;
 use support::{X, Y, values};
 use tempfile::TempDir;
