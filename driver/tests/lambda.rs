@@ -1,9 +1,10 @@
 //! The driver against functions on Lambda, and the ways that tensors take there.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
+mod aws;
 mod common;
 
-use common::aws::{Aws, Fault, empty};
+use aws::{Aws, Fault, empty};
 use common::deployment;
 use std::time::Duration;
 use tranche_driver::{Answer, Call, Clouds, Driver, DriverError, Options, RetryPolicy};

@@ -2,16 +2,18 @@
 //! double of Lambda.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-mod support;
+#[path = "../../driver/tests/aws/mod.rs"]
+mod aws;
 #[path = "../../serving/tests/support/runtime_api.rs"]
 mod runtime_api;
+mod support;
 
+use aws::{Aws, Fault};
 use runtime_api::RuntimeApiDouble;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
-use support::common::aws::{Aws, Fault};
 use support::common::deployment;
 use support::{X, Y, values};
 use tempfile::TempDir;
@@ -26,7 +28,8 @@ async fn a_direct_invocation_is_answered_with_its_bill() {
     assert_eq!(answer["deployment"], "test");
     let entry = &answer["bill"]["lambda"]["entry"];
     assert_eq!((&entry["invocations"], &entry["memory_mib"]), (&1.into(), &512.into()));
-    let (billed, memory_time) = (entry["billed_ms"].as_f64().unwrap(), entry["memory_time"].as_f64().unwrap());
+    let (billed, memory_time) =
+        (entry["billed_ms"].as_f64().unwrap(), entry["memory_time"].as_f64().unwrap());
     assert!(billed >= 1.0 && (memory_time - billed / 1000.0 * 0.5).abs() < 1e-9, "{entry}");
     assert_eq!(answer["bill"]["slices"][0]["lambda"]["billed_ms"], 5.0);
 }

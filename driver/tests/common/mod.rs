@@ -6,9 +6,7 @@ use tranche_schema::{
     ElementType, FunctionSize, GibSeconds, LimitsEnforced, MilliCpu, Millis, SlicePrediction, TensorSpec,
 };
 
-pub mod aws;
 pub mod server;
-pub mod stored;
 
 pub fn spec(name: &str, shape: &[u64]) -> TensorSpec {
     TensorSpec { name: name.to_owned(), element_type: ElementType::Float32, shape: shape.to_vec() }

@@ -1,7 +1,7 @@
 //! A stored request in the double of AWS: what a function does with one, and where it goes on
 //! (docs/formats/lambda.md).
 
-use super::aws::{State, add};
+use super::{State, add};
 use bytes::Bytes;
 use tranche_schema::{
     FunctionMetrics, LambdaAsk, LambdaItinerary, Millis, ObjectStore, StoredRequest, Tensor, TensorSpec,

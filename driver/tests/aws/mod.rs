@@ -1,4 +1,7 @@
 //! AWS in small: Lambda's and S3's API over HTTP, with functions that add their inputs.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+mod stored;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -233,7 +236,7 @@ async fn invoke(
     };
     if event {
         if let Err((kind, message)) = ran {
-            super::stored::fail(&mut state.lock().unwrap(), &payload, kind, message);
+            stored::fail(&mut state.lock().unwrap(), &payload, kind, message);
         }
         return Response::builder()
             .status(202)
@@ -318,7 +321,7 @@ fn run(
         }
         LambdaAsk::Run { frame, answer } => (frame, answer),
         LambdaAsk::RunStored { request, itinerary } => {
-            super::stored::run(state, &slice, &outputs, &request, itinerary.as_ref());
+            stored::run(state, &slice, &outputs, &request, itinerary.as_ref());
             return Ok(Bytes::new());
         }
     };
