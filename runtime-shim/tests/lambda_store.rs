@@ -199,21 +199,43 @@ async fn of_two_parallel_slices_one_goes_on_to_the_third() {
     let c = slice(&cloud, "c", &["h", "g"], "y").await;
     put_tensor(&cloud, "x", &[1.0; 4]).await;
     let last = stop("c", &["h", "g"], &["y"]);
-    let to_a = a.double.send(event(Some(itinerary(vec![stop("b", &["x"], &["g"]), last.clone()], "y"))));
-    let to_b = b.double.send(event(Some(itinerary(vec![stop("a", &["x"], &["h"]), last], "y"))));
+    // As the driver begins two at once: neither is among the stops that are left.
+    let to_a = a.double.send(event(Some(itinerary(vec![last.clone()], "y"))));
+    let to_b = b.double.send(event(Some(itinerary(vec![last], "y"))));
     for runtime in [&a, &b] {
         support::wait_for(|| runtime.engine.runs.load(Ordering::SeqCst) == 1).await;
     }
     assert!(cloud.invocations().is_empty());
     a.engine.run.open();
-    b.engine.run.open();
     assert_eq!(a.double.said_of(&to_a).await.kind(), "response");
+    assert!(cloud.invocations().is_empty(), "one of its inputs is missing");
+    b.engine.run.open();
     assert_eq!(b.double.said_of(&to_b).await.kind(), "response");
     let [(function, payload)] = cloud.invocations().try_into().unwrap();
     assert_eq!(function, "toy-c:live");
     assert_eq!(c.ask(payload).await.kind(), "response");
     assert_eq!(read_tensor(&cloud, "y").await, [4.0; 4]);
     assert!(cloud.get(&format!("toy/{REQUEST}/answer")).await.is_some());
+}
+
+/// Both write, both find everything there, one makes the claim.
+#[tokio::test]
+async fn of_two_slices_that_end_together_one_goes_on() {
+    let cloud = Cloud::start().await;
+    let (a, b) = (slice(&cloud, "a", &["x"], "h").await, slice(&cloud, "b", &["x"], "g").await);
+    for round in 1..=5 {
+        // What a first delivery has written: both go on at once.
+        for name in ["x", "h", "g"] {
+            put_tensor(&cloud, name, &[1.0; 4]).await;
+        }
+        let last = LambdaStop { slice: format!("c{round}"), ..stop("c", &["h", "g"], &["y"]) };
+        let way = itinerary(vec![last], "y");
+        let sent = [&a, &b].map(|runtime| (runtime, runtime.double.send(event(Some(way.clone())))));
+        for (runtime, id) in sent {
+            assert_eq!(runtime.double.said_of(&id).await.kind(), "response");
+        }
+        assert_eq!(cloud.invocations().len(), round);
+    }
 }
 
 #[tokio::test]

@@ -105,14 +105,14 @@ impl Runtime {
         loop {
             let invocation = self.api.next().await?;
             let was_running = self.is_running();
-            self.respond(&invocation).await;
+            let used_up = self.respond(&invocation).await;
             if self.function.poisoned.load(Ordering::Relaxed)
                 || matches!(*self.function.state.borrow(), State::Failed(_))
             {
                 return Ok(self.function.exit_code());
             }
-            if was_running && self.is_running() {
-                error!("a run did not end during a whole other request: the process ends");
+            if was_running && used_up && self.is_running() {
+                error!("a run did not end during all the time of another request: the process ends");
                 return Ok(exit_code::REMOTE);
             }
         }
@@ -123,8 +123,10 @@ impl Runtime {
         self.function.in_flight.available_permits() < self.function.options.server.max_in_flight
     }
 
-    async fn respond(&self, invocation: &Invocation) {
+    /// Answers an event; whether all the time that Lambda gives it was used up in vain.
+    async fn respond(&self, invocation: &Invocation) -> bool {
         let id = invocation.request_id.as_str();
+        let mut used_up = false;
         let sent = match self.answer(invocation).await {
             Ok(Said::Whole(payload)) => self.api.respond(id, payload).await,
             Ok(Said::Streamed(pieces)) => {
@@ -133,6 +135,7 @@ impl Runtime {
             }
             Err(refusal) => {
                 warn!(request = id, code = refusal.code, "{}", refusal.message);
+                used_up = refusal.code == "deadline" && Instant::now() >= self.deadline(invocation);
                 self.api.fail(id, &RuntimeFailure::from(&refusal)).await
             }
         };
@@ -140,6 +143,7 @@ impl Runtime {
             // Lambda has given the request up; `next` says whether it wants another answered.
             error!(request = id, hint = failure.hint(), "{failure}");
         }
+        used_up
     }
 
     /// When a request that comes now must be answered.

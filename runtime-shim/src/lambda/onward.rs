@@ -54,34 +54,30 @@ impl Runtime {
             self.slice.manifest.outputs.iter().map(|output| output.name.as_str()).collect();
         let next = itinerary.stops.iter().filter(|stop| reads_any(&stop.reads, &written));
         let going = next.map(|stop| async {
-            if self.are_there(call, request, itinerary, &stop.reads, &written).await? {
+            if self.are_there(call, request, &stop.reads, &written).await? {
                 self.hand_on(call, request, itinerary, stop).await?;
             }
             Ok::<_, Failure>(())
         });
         try_join_all(going).await?;
         let outputs = &itinerary.outputs;
-        if reads_any(outputs, &written) && self.are_there(call, request, itinerary, outputs, &written).await?
-        {
+        if reads_any(outputs, &written) && self.are_there(call, request, outputs, &written).await? {
             let answer = json!({ "tranche": LAMBDA_EVENT_VERSION });
             self.finish(call, request, answer).await?;
         }
         Ok(())
     }
 
-    /// Whether these tensors are in the store. Those of stops that are left may not be; those of
-    /// stops that were left out, and of who began the request, are.
+    /// Whether these tensors are in the store: those that this slice has `written` are.
     async fn are_there(
         &self,
         call: &Call<'_>,
         request: &StoredRequest,
-        itinerary: &LambdaItinerary,
         names: &[String],
         written: &HashSet<&str>,
     ) -> Result<bool, Failure> {
-        let keys = unsure(itinerary, names, written)
-            .into_iter()
-            .map(|name| tensor_key(&request.store, &request.request, name));
+        let others = names.iter().filter(|name| !written.contains(name.as_str()));
+        let keys = others.map(|name| tensor_key(&request.store, &request.request, name));
         Ok(self.store.has_all(&request.store, keys, call.time_left()).await?)
     }
 
@@ -175,14 +171,6 @@ fn reads_any(names: &[String], written: &HashSet<&str>) -> bool {
     names.iter().any(|name| written.contains(name.as_str()))
 }
 
-/// The names that a stop which is left writes and this slice has not written.
-fn unsure<'a>(itinerary: &LambdaItinerary, names: &'a [String], written: &HashSet<&str>) -> Vec<&'a str> {
-    let left: HashSet<&str> =
-        itinerary.stops.iter().flat_map(|stop| &stop.writes).map(String::as_str).collect();
-    let names = names.iter().map(String::as_str);
-    names.filter(|name| left.contains(name) && !written.contains(name)).collect()
-}
-
 /// The itinerary without a stop.
 fn without(itinerary: &LambdaItinerary, slice: &str) -> LambdaItinerary {
     let mut rest = itinerary.clone();
@@ -200,35 +188,16 @@ fn hand_off_failed(stop: &LambdaStop, error: &AwsError) -> Failure {
 mod tests {
     use super::*;
 
-    fn stop(slice: &str, reads: &[&str], writes: &[&str]) -> LambdaStop {
-        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-        LambdaStop {
-            slice: slice.to_owned(),
-            function: slice.to_owned(),
-            reads: names(reads),
-            writes: names(writes),
-        }
-    }
-
-    /// x → a → h, x → b → g, h and g and x → c → y; seen by `a`, with `b` still under way.
-    fn itinerary() -> LambdaItinerary {
-        let stops = vec![stop("b", &["x"], &["g"]), stop("c", &["h", "g", "x"], &["y"])];
-        LambdaItinerary { stops, outputs: vec!["y".to_owned()], deadline_ms: 0 }
-    }
-
-    #[test]
-    fn only_what_others_may_still_write_is_looked_for() {
-        let itinerary = itinerary();
-        let written = HashSet::from(["h"]);
-        assert_eq!(unsure(&itinerary, &itinerary.stops[1].reads, &written), ["g"]);
-        assert!(!reads_any(&itinerary.stops[0].reads, &written));
-        assert!(reads_any(&itinerary.stops[1].reads, &written));
-        assert_eq!(unsure(&itinerary, &itinerary.outputs, &written), ["y"]);
+    fn stop(slice: &str) -> LambdaStop {
+        let function = slice.to_owned();
+        LambdaStop { slice: slice.to_owned(), function, reads: vec![], writes: vec![] }
     }
 
     #[test]
     fn a_stop_is_sent_the_others() {
-        let rest = without(&itinerary(), "c");
+        let stops = vec![stop("b"), stop("c")];
+        let itinerary = LambdaItinerary { stops, outputs: vec!["y".to_owned()], deadline_ms: 0 };
+        let rest = without(&itinerary, "c");
         assert_eq!(rest.stops.iter().map(|stop| stop.slice.as_str()).collect::<Vec<_>>(), ["b"]);
     }
 
