@@ -294,7 +294,7 @@ fn an_entry_for_another_machine_or_elsewhere_is_refused() {
         add_entry(&EntryRequest { program, deployment: &deployment, library_folders: vec![], packages })
     };
     let error = add(&program, &packages.output()).unwrap_err();
-    assert!(matches!(error, PackageError::Lambda(LambdaError::Impossible { .. })), "{error}");
+    assert!(matches!(error, PackageError::Lambda(LambdaError::OtherArchitecture { .. })), "{error}");
     let error = add(&packages.request.shim, packages.folder.path()).unwrap_err();
     assert!(matches!(error, PackageError::Document(_)), "{error}");
     assert_eq!(LambdaIndex::read(&packages.output().join(LambdaIndex::FILE)).unwrap().entry, None);

@@ -77,9 +77,8 @@ fn content(request: &EntryRequest<'_>, index: &LambdaIndex) -> Result<Content, P
     }
     let found = architecture_name(program.architecture);
     if found != index.architecture {
-        let reason = format!("the program is for {found}, the packages are for {}", index.architecture);
-        let (slice, kind) = (ENTRY.to_owned(), LambdaPackageKind::ZipInline);
-        return Err(LambdaError::Impossible { slice, kind, reason }.into());
+        let (found, expected) = (found.to_owned(), index.architecture.clone());
+        return Err(LambdaError::OtherArchitecture { program: program.path, found, expected }.into());
     }
     let libraries = find_system_libraries(&[&program], &request.library_folders)?;
     let mut content =

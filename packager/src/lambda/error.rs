@@ -53,15 +53,15 @@ pub enum LambdaError {
         /// The slice.
         slice: String,
     },
-    /// A value that the document cannot hold.
-    #[error("{what} `{value}` cannot be written: {reason}")]
-    Value {
-        /// Of what.
-        what: &'static str,
-        /// The value.
-        value: String,
-        /// What is wrong.
-        reason: &'static str,
+    /// The entry's program is for another machine than the packages.
+    #[error("{} is for {found}, but the packages are for {expected}", program.display())]
+    OtherArchitecture {
+        /// The program.
+        program: PathBuf,
+        /// Its architecture, as Lambda spells it.
+        found: String,
+        /// The packages'.
+        expected: String,
     },
     /// A document has no JSON or YAML form.
     #[error("cannot write {document}: {reason}")]
@@ -86,7 +86,9 @@ impl LambdaError {
             Self::NoPackage { .. } => "package this very bundle for Lambda first",
             Self::Zip { .. } => "check the path, its permissions and the space left",
             Self::NoFunction { .. } => "deploy every slice of the plan, or give the function of each",
-            Self::Value { .. } => "give another value",
+            Self::OtherArchitecture { .. } => {
+                "give an entry program that was built for the same architecture as the shim"
+            }
             Self::Encode { .. } => "this is a bug in tranche; please report it",
         }
     }
