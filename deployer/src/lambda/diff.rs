@@ -143,7 +143,12 @@ mod tests {
                 shown(&live(configuration()), &wanted),
             ]
             .join("\n"),
-            @""
+            @r"
+        Create:  => 3538 MiB, 120 s, code 47DEQpj8HBSa
+        Update: not in use => 3538 MiB, 120 s, code 47DEQpj8HBSa
+        Keep: version 3, 1769 MiB, 120 s, code 47DEQpj8HBSa => version 3, 1769 MiB, 120 s, code 47DEQpj8HBSa
+        Update: version 3, 1769 MiB, 120 s, code 47DEQpj8HBSa => 3538 MiB, 120 s, code 47DEQpj8HBSa, memory 1769 -> 3538 MiB, layers none -> arn:layer:1, snap start off -> on, variable A, variable B, variable C, architecture x86_64 -> arm64
+        "
         );
     }
 
