@@ -96,7 +96,7 @@ fn what_lambda_would_refuse_is_refused_before_anything_is_sent() {
     for (flags, word) in [
         (["--memory", "20000"], "memory"),
         (["--function-timeout", "901"], "timeout"),
-        (["--ephemeral-storage", "40000"], "/tmp"),
+        (["--ephemeral-storage", "40000"], "storage"),
     ] {
         let deploy = ["deploy", "--target", "lambda", "--name", "model"];
         let (code, error) = account.failure(&[&deploy[..], &flags[..]].concat());
