@@ -16,6 +16,12 @@ pub struct CostArguments {
     /// Slices as in this bundle of the model instead of planned now
     #[arg(long, value_name = "FOLDER")]
     pub bundle: Option<PathBuf>,
+    /// Write a report with charts, one file that needs no other
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Where bundles go [default: .tranche/NAME-cost]
+    #[arg(long, value_name = "FOLDER")]
+    pub work: Option<PathBuf>,
     /// What a month asks for.
     #[command(flatten)]
     pub workload: WorkloadArguments,
@@ -29,12 +35,6 @@ pub struct CostArguments {
     /// Requests at each size
     #[arg(long, value_name = "N", default_value_t = 5, help_heading = "Measuring")]
     pub requests: u32,
-    /// Write a report with charts, one file that needs no other
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
-    /// Where bundles go [default: .tranche/NAME-cost]
-    #[arg(long, value_name = "FOLDER")]
-    pub work: Option<PathBuf>,
     /// Shape of an input, as `input=1x3x224x224` (may be repeated)
     #[arg(long = "shape", value_name = "INPUT=SHAPE", help_heading = "Model")]
     pub shapes: Vec<String>,
