@@ -158,7 +158,7 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  tranche rollback vgg")]
     Rollback(VersionArguments),
     /// Send all requests to the new versions of a canary
-    #[command(after_help = "Examples:\n  tranche deploy bundle --name vgg --target lambda --canary 10%\n  tranche promote vgg")]
+    #[command(after_help = "Examples:\n  tranche promote vgg")]
     Promote(VersionArguments),
     /// List, set or remove secrets of an OpenFaaS gateway
     #[command(

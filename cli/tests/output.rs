@@ -31,6 +31,8 @@ const CALLS: &[&[&str]] = &[
     &["secret", "list", "--gateway", "http://127.0.0.1:1"],
     &["secret", "set", "token", "--from", "no/file", "--gateway", "http://127.0.0.1:1"],
     &["secret", "remove", "token", "--gateway", "http://127.0.0.1:1"],
+    &["rollback", "gcn"],
+    &["promote", "gcn"],
     &["destroy", "gcn"],
     &["run", "gcn_cora", "--repeats", "1", "--requests", "1", "--no-unsplit"],
     &["cost", "gcn_cora", "--repeats", "1", "--requests", "1", "--min-slices", "2", "--sizes", "1024,1769"],

@@ -6,9 +6,10 @@ use crate::table;
 use serde::Serialize;
 
 /// Targets of `deploy --target`.
-const TARGETS: [(&str, &str); 2] = [
+const TARGETS: [(&str, &str); 3] = [
     ("local", "processes on this machine, each in a control group with its slice's memory and CPU"),
     ("openfaas", "functions behind an OpenFaaS gateway: faasd or Kubernetes"),
+    ("lambda", "functions on AWS Lambda, called through an alias"),
 ];
 
 #[derive(Serialize)]

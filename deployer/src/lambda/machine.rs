@@ -69,7 +69,15 @@ impl AwsSession {
         let action = || format!("run state machine {machine}");
         let input = serde_json::to_string(request)
             .map_err(|error| AwsError::Answer { action: action(), reason: error.to_string() })?;
-        let call = self.sfn.start_sync_execution().state_machine_arn(machine).input(input).send();
+        let call = self.sfn.start_sync_execution().state_machine_arn(machine).input(input);
+        let emulated = self.endpoint().is_some();
+        // AWS answers this at a host of its own, `sync-states…`; an emulator has only one.
+        let call = call.customize().mutate_request(move |request| {
+            let uri = request.uri().replacen("://sync-", "://", usize::from(emulated));
+            // What was a URI still is one.
+            let _ = request.set_uri(uri);
+        });
+        let call = call.send();
         let answer = tokio::time::timeout(deadline, call)
             .await
             .map_err(|_| AwsError::Answer { action: action(), reason: format!("it did not end within {deadline:?}") })?
