@@ -150,7 +150,7 @@ fn each_rule_says_what_is_wrong_and_where() {
     error: toy.first: the name has 9 characters or other than letters, digits, - and _; the limit is 64
     error: toy-first: the description has 257 characters, the limit is 256
     error: toy-first: the handler is empty, has spaces or more than 128 characters
-    error: toy-first: its environment has 5110 bytes with names and punctuation, the limit is 4096
+    error: toy-first: its environment has 5100 bytes with names and punctuation, the limit is 4096
     error: toy-first: AWS_REGION is Lambda's own variable
     error: toy-first: `1ST` is no name of a variable for Lambda
     error: toy-first: it has 51 tags, the limit is 50
