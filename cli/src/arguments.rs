@@ -121,7 +121,7 @@ pub enum Verb {
     #[command(
         after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode\n  tranche deploy bundle --name vgg --target openfaas --registry ghcr.io/me\n  tranche deploy bundle --name vgg --target lambda --step-functions"
     )]
-    Deploy(DeployArguments),
+    Deploy(Box<DeployArguments>),
     /// Send a request through a deployment; prints or saves the outputs, and the bill
     #[command(
         after_help = "Examples:\n  tranche invoke vgg --inputs input=image.npy --output answer.npz\n  tranche invoke vgg --random --repeat 20"

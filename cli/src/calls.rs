@@ -175,7 +175,8 @@ async fn entry(
     let outputs = answer.get("outputs").ok_or_else(|| fail("answered no outputs"))?;
     let outputs = crate::tensor_files::from_json(Path::new("the answer"), outputs, &deployment.outputs)?;
     let bill = answer.get("bill").ok_or_else(|| fail("answered no bill"))?;
-    let bill = Bill::from_json(&bill.to_string(), Path::new("the answer")).map_err(|_| fail("answered no valid bill"))?;
+    let bill = Bill::from_json(&bill.to_string(), Path::new("the answer"))
+        .map_err(|_| fail("answered no valid bill"))?;
     let request_id = answer["request_id"].as_str().unwrap_or_default().to_owned();
     Ok(Answer { request_id, outputs, bill })
 }

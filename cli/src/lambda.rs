@@ -13,16 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tranche_deployer::lambda::{
-    Bucket, Entry, EntryPackage, LambdaSettings, LambdaTarget, Role, RoleDocuments,
-    StateMachine, StateMachineDefinition, own_bucket, store_in,
+    Bucket, Entry, EntryPackage, LambdaSettings, LambdaTarget, Role, RoleDocuments, StateMachine,
+    StateMachineDefinition, own_bucket, store_in,
 };
 use tranche_deployer::registry::{CredentialSource, Options, PushEvent, Reference};
 use tranche_deployer::{DeployError, DeployRequest};
 use tranche_packager::lambda::policies::{self, PolicyScope};
 use tranche_packager::lambda::{
-    ALIAS, AslOptions, EntryRequest, FunctionDescription, LambdaOptions, LambdaRequest, Memory, SamOptions,
-    IMAGES_FOLDER, Severity, Surroundings, add_entry, asl, build_packages, describe_entry, describe_functions,
-    function_name, preflight, sam,
+    ALIAS, AslOptions, EntryRequest, FunctionDescription, IMAGES_FOLDER, LambdaOptions, LambdaRequest,
+    Memory, SamOptions, Severity, Surroundings, add_entry, asl, build_packages, describe_entry,
+    describe_functions, function_name, preflight, sam,
 };
 use tranche_schema::{
     Deployment, Document as _, LambdaIndex, LambdaPackageKind, Manifest, exit_code, write_atomically,
@@ -135,8 +135,7 @@ impl Route<'_> {
         for finding in findings.iter().filter(|finding| finding.severity != Severity::Error) {
             self.context.printer.warning(&finding.to_string());
         }
-        let errors: Vec<_> =
-            findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
+        let errors: Vec<_> = findings.iter().filter(|finding| finding.severity == Severity::Error).collect();
         let Some(first) = errors.first() else { return Ok(()) };
         let more = match errors.len() {
             1 => String::new(),

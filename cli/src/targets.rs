@@ -117,10 +117,7 @@ pub fn openfaas_target(
 ///
 /// # Errors
 /// When AWS's configuration or credentials cannot be read.
-pub fn lambda_target(
-    settings: &Settings,
-    name: Option<&str>,
-) -> Result<LambdaTarget, Failure> {
+pub fn lambda_target(settings: &Settings, name: Option<&str>) -> Result<LambdaTarget, Failure> {
     let settings_of_none = LambdaSettings::new(Role::Given(String::new()));
     Ok(LambdaTarget::new(&settings.state(), &aws_connection(settings, name), settings_of_none)?)
 }
@@ -148,9 +145,10 @@ pub fn clouds(settings: &Settings, deployment: &Deployment) -> Result<Clouds, Fa
     let target = lambda_target(settings, Some(&deployment.name))?;
     let found = target.credentials().map_err(DeployError::from)?;
     let endpoint = target.session().endpoint();
-    let url = endpoint.map(url::Url::parse).transpose().map_err(|error| {
-        Failure::usage(format!("`{}` is no URL: {error}", endpoint.unwrap_or_default()))
-    })?;
+    let url = endpoint
+        .map(url::Url::parse)
+        .transpose()
+        .map_err(|error| Failure::usage(format!("`{}` is no URL: {error}", endpoint.unwrap_or_default())))?;
     let config = AwsConfig {
         region: lambda.region.clone(),
         credentials: AwsCredentials {

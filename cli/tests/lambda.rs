@@ -59,7 +59,15 @@ fn a_version_that_does_not_load_is_rolled_back() {
     std::fs::copy("/bin/false", &broken).unwrap();
     let shim = broken.display().to_string();
     let (code, error) = account.failure(&[
-        "deploy", "--target", "lambda", "--name", "model", "--shim", &shim, "--ready-deadline", "20",
+        "deploy",
+        "--target",
+        "lambda",
+        "--name",
+        "model",
+        "--shim",
+        &shim,
+        "--ready-deadline",
+        "20",
     ]);
     assert_ne!(code, 0, "{error}");
     account.assert_answer("gcn_cora", &[]);
@@ -110,7 +118,9 @@ fn what_lambda_would_refuse_is_refused_before_anything_is_sent() {
 fn emitted_files_need_no_account() {
     let account = Account::start();
     account.package("gcn_cora", &["--min-slices", "2"]);
-    account.place.json(&["deploy", "--target", "lambda", "--name", "model", "--emit", "out", "--bucket", "tensors"]);
+    account
+        .place
+        .json(&["deploy", "--target", "lambda", "--name", "model", "--emit", "out", "--bucket", "tensors"]);
     for (tool, file) in [("cfn-lint", "template.yaml"), ("statelint", "state-machine.asl.json")] {
         let output = std::process::Command::new(tranche_aws_peers::python_tool(tool))
             .arg(account.path("out").join(file))

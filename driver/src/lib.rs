@@ -33,7 +33,9 @@ use plan::describe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
-use tranche_schema::{Address, Bill, Channel, Deployment, FunctionMetrics, StoredRequest, Tensor, TensorSpec};
+use tranche_schema::{
+    Address, Bill, Channel, Deployment, FunctionMetrics, StoredRequest, Tensor, TensorSpec,
+};
 use tranche_transport::aws::AwsClient;
 use tranche_transport::{CodedTensor, Placement, SharedFolder};
 

@@ -46,8 +46,7 @@ pub fn run(context: &Context, arguments: &InvokeArguments) -> Result<(), Failure
     let deadline = Duration::from_secs(arguments.deadline);
     let clouds = targets::clouds(&settings, &deployment)?;
     let walker = walker(&settings, &deployment, arguments)?;
-    let (bill, outputs) =
-        calls::call(deployment, clouds, &walker, &values, arguments.repeat, deadline)?;
+    let (bill, outputs) = calls::call(deployment, clouds, &walker, &values, arguments.repeat, deadline)?;
     if let Some(path) = &arguments.output {
         tensor_files::write_tensors(path, &outputs)?;
         context.printer.step("Saved", &path.display().to_string());

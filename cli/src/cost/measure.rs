@@ -178,8 +178,7 @@ fn calls_at(
     let first = start(sliced, name)?;
     let second = whole.map(|whole| start(whole, &format!("{name}-unsplit"))).transpose()?;
     let both = std::iter::once(&first).chain(&second).map(|one| one.deployment().clone()).collect();
-    let called =
-        calls::in_turn(both, &loaded.prepared.inputs, requests, loaded.settings.deadline())?;
+    let called = calls::in_turn(both, &loaded.prepared.inputs, requests, loaded.settings.deadline())?;
     first.end(false)?;
     second.map(|second| second.end(false)).transpose()?;
     Ok(called.into_iter().map(|(bill, _)| bill).collect())

@@ -37,7 +37,11 @@ impl Account {
         let (text, log) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr).into_owned());
         let code = output.status.code();
-        assert!(output.status.success(), "{arguments:?} ended with {code:?}: {text}{log}\n{}", self.aws.log());
+        assert!(
+            output.status.success(),
+            "{arguments:?} ended with {code:?}: {text}{log}\n{}",
+            self.aws.log()
+        );
         serde_json::from_str(&text).unwrap()
     }
 

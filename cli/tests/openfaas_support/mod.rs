@@ -162,8 +162,6 @@ impl Platform {
     pub fn forget_calls(&self) {
         self.double.forget_calls();
     }
-
-
 }
 
 /// Debian's docker-registry on loopback: its address, its files, its process.

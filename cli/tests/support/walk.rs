@@ -43,12 +43,8 @@ pub fn assert_same(place: &Place, left: &str, right: &str, tolerance: f64) {
 /// nothing of the earlier.
 pub fn parallel_cuts(place: &Place, model: &str) -> String {
     let profile = place.json(&["profile", model, "--repeats", "1"]);
-    let layers: Vec<&str> = profile["layers"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|layer| layer["name"].as_str().unwrap())
-        .collect();
+    let layers: Vec<&str> =
+        profile["layers"].as_array().unwrap().iter().map(|layer| layer["name"].as_str().unwrap()).collect();
     layers
         .windows(3)
         .map(|cuts| format!("manual={}", cuts.join(",")))

@@ -16,7 +16,7 @@ pub(super) enum Presence {
     /// There is none of that name.
     Absent,
     /// The alias names a version.
-    Live(Version),
+    Live(Box<Version>),
     /// A deploy was cut off before it had an alias.
     NoAlias,
 }
@@ -120,7 +120,7 @@ mod tests {
     }
 
     fn live(configuration: Configuration) -> Found {
-        found(Presence::Live(Version { number: "3".to_owned(), configuration }))
+        found(Presence::Live(Box::new(Version { number: "3".to_owned(), configuration })))
     }
 
     #[test]

@@ -125,10 +125,10 @@ impl Function<'_> {
         let Some(version) = answer.configuration() else { return Ok(None) };
         let reserved = answer.concurrency().and_then(|found| found.reserved_concurrent_executions());
         Ok(Some(Found {
-            presence: Presence::Live(Version {
+            presence: Presence::Live(Box::new(Version {
                 number: version.version().unwrap_or_default().to_owned(),
                 configuration: Configuration::found(version, image),
-            }),
+            })),
             tags: answer.tags().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect(),
             reserved_concurrency: reserved.and_then(|count| u32::try_from(count).ok()),
         }))

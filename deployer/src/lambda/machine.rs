@@ -80,11 +80,17 @@ impl AwsSession {
         let call = call.send();
         let answer = tokio::time::timeout(deadline, call)
             .await
-            .map_err(|_| AwsError::Answer { action: action(), reason: format!("it did not end within {deadline:?}") })?
+            .map_err(|_| AwsError::Answer {
+                action: action(),
+                reason: format!("it did not end within {deadline:?}"),
+            })?
             .map_err(AwsError::of(action()))?;
         if *answer.status() != SyncExecutionStatus::Succeeded {
             let told = [answer.error(), answer.cause()].map(Option::unwrap_or_default).join(": ");
-            return Err(AwsError::Answer { action: action(), reason: format!("it {}: {told}", answer.status().as_str()) });
+            return Err(AwsError::Answer {
+                action: action(),
+                reason: format!("it {}: {told}", answer.status().as_str()),
+            });
         }
         let walked: Walked = serde_json::from_str(answer.output().unwrap_or_default())
             .map_err(|error| AwsError::Answer { action: action(), reason: error.to_string() })?;

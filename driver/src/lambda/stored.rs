@@ -119,7 +119,8 @@ impl Stored<'_> {
             store: self.store.clone(),
             traceparent: Some(identity.traceparent(0, 1)),
         };
-        let failed = |reason: String| DriverError::Walker { deployment: self.inner.deployment.name.clone(), reason };
+        let failed =
+            |reason: String| DriverError::Walker { deployment: self.inner.deployment.name.clone(), reason };
         let walked = tokio::time::timeout(self.left(), walk(request)).await;
         let late = |_| failed(format!("it did not end within {:.1} s", self.deadline.as_secs_f64()));
         let metrics = walked.map_err(late)?.map_err(failed)?;

@@ -31,9 +31,9 @@ const MARGIN: Duration = Duration::from_millis(250);
 pub async fn serve_events(options: &FrontDoorOptions, api: &RuntimeApi) -> Result<(), FrontDoorError> {
     let deployments = options.deployments.iter().map(|path| in_task(path)).collect();
     let options = &FrontDoorOptions { deployments, ..options.clone() };
-    let opened = options.read_deployments().and_then(|deployments| {
-        Door::new(deployments, options, &tranche_driver::Clouds::default())
-    });
+    let opened = options
+        .read_deployments()
+        .and_then(|deployments| Door::new(deployments, options, &tranche_driver::Clouds::default()));
     let door = match opened {
         Ok(door) => door,
         Err(error) => {

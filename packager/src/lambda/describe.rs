@@ -179,10 +179,8 @@ pub fn describe_entry(
     let package = index.entry.as_ref().ok_or_else(|| LambdaError::NoPackage { slice: ENTRY.to_owned() })?;
     let mut function = describe(package, index, options, memory_mib);
     function.description = shortened(&format!("tranche: whole requests of {}", options.deployment));
-    function.environment = BTreeMap::from([(
-        "TRANCHE_DEPLOYMENT".to_owned(),
-        super::entry::DEPLOYMENT.to_owned(),
-    )]);
+    function.environment =
+        BTreeMap::from([("TRANCHE_DEPLOYMENT".to_owned(), super::entry::DEPLOYMENT.to_owned())]);
     function.environment.extend(options.environment.clone());
     Ok(function)
 }
