@@ -219,6 +219,9 @@ pub struct DoctorArguments {
     /// Also look at a target: the gateway, or the AWS account and the policy that deploying needs
     #[arg(short, long, value_parser = ["openfaas", "lambda"])]
     pub target: Option<String>,
+    /// Name of the deployment that the policy is for [default: any]
+    #[arg(short, long)]
+    pub name: Option<String>,
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewayArguments,

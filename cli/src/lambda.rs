@@ -25,7 +25,7 @@ use tranche_packager::lambda::{
     describe_functions, function_name, preflight, sam,
 };
 use tranche_schema::{
-    Deployment, Document as _, LambdaIndex, LambdaPackageKind, Manifest, exit_code, write_atomically,
+    Deployment, Document as _, LambdaIndex, LambdaPackageKind, Manifest, ObjectStore, exit_code, write_atomically,
 };
 
 /// What the entry function is given: it holds no model, only requests on their way.
@@ -240,6 +240,7 @@ impl Route<'_> {
         let bucket = self.settings.bucket.clone().unwrap_or_else(|| own_bucket(account, region));
         let mut scope = PolicyScope::new(region, account, &self.request.name);
         scope.store = store.then(|| store_in(&bucket, &self.request.name));
+        scope.own_bucket = self.settings.bucket.is_none();
         scope.invokes = store || lambda.entry;
         scope.state_machine = lambda.step_functions;
         scope
@@ -302,20 +303,27 @@ fn memory(text: &str) -> Result<Memory, Failure> {
     }
 }
 
-/// What who deploys must be allowed, for deployments of any name, with everything that a deploy
-/// may use.
+/// What who deploys must be allowed, for a deployment or for those of any name, with everything
+/// that a deploy may use.
 ///
 /// # Errors
 /// When AWS does not say whose account it is.
-pub fn deployer_policy(target: &LambdaTarget, bucket: Option<&str>) -> Result<serde_json::Value, Failure> {
+pub fn deployer_policy(
+    target: &LambdaTarget,
+    deployment: Option<&str>,
+    bucket: Option<&str>,
+) -> Result<serde_json::Value, Failure> {
+    let deployment = deployment.unwrap_or(policies::ANY);
     let region = target.session().region();
     let account = target.identity().map_err(DeployError::from)?.account;
-    let bucket = bucket.map_or_else(|| own_bucket(&account, region), str::to_owned);
-    let mut scope = PolicyScope::new(region, &account, "*");
-    scope.store = Some(store_in(&bucket, "*"));
-    scope.code = scope.store.clone();
+    let own = bucket.is_none();
+    let name = bucket.map_or_else(|| own_bucket(&account, region), str::to_owned);
+    let mut scope = PolicyScope::new(region, &account, deployment);
+    scope.own_bucket = own;
+    scope.store = Some(store_in(&name, deployment));
+    scope.code = Some(ObjectStore { bucket: name, prefix: format!("tranche/{deployment}/code") });
     (scope.invokes, scope.state_machine) = (true, true);
-    Ok(policies::deployer(&scope, &[]))
+    Ok(policies::deployer(&scope, &[format!("tranche/{deployment}-*")]))
 }
 
 fn packaging(error: tranche_packager::lambda::LambdaError) -> Failure {

@@ -5,7 +5,7 @@
 use serde_json::Value;
 use std::collections::BTreeSet;
 use tranche_packager::lambda::policies::{
-    PolicyScope, caller, deployer, execution, execution_trust, state_machine, state_machine_trust,
+    ANY, PolicyScope, caller, deployer, execution, execution_trust, state_machine, state_machine_trust,
 };
 use tranche_schema::ObjectStore;
 
@@ -124,10 +124,10 @@ fn who_deploys_may_handle_this_deployment() {
       on *
     Role
       iam:CreateRole iam:DeleteRole iam:DeleteRolePolicy iam:GetRole iam:GetRolePolicy iam:PutRolePolicy iam:TagRole
-      on arn:aws:iam::123456789012:role/tranche-toy
+      on arn:aws:iam::123456789012:role/tranche-toy arn:aws:iam::123456789012:role/tranche-toy-walk
     PassRole
       iam:PassRole
-      on arn:aws:iam::123456789012:role/tranche-toy
+      on arn:aws:iam::123456789012:role/tranche-toy arn:aws:iam::123456789012:role/tranche-toy-walk
       if {"StringEquals":{"iam:PassedToService":["lambda.amazonaws.com","states.amazonaws.com"]}}
     Logs
       logs:CreateLogGroup logs:DeleteLogGroup logs:DescribeLogStreams logs:FilterLogEvents logs:GetLogEvents logs:PutRetentionPolicy
@@ -151,10 +151,10 @@ fn who_deploys_may_handle_this_deployment() {
       ecr:GetAuthorizationToken
       on *
     Images
-      ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:DescribeImages ecr:GetDownloadUrlForLayer ecr:GetRepositoryPolicy ecr:InitiateLayerUpload ecr:PutImage ecr:SetRepositoryPolicy ecr:UploadLayerPart
+      ecr:BatchCheckLayerAvailability ecr:BatchGetImage ecr:CompleteLayerUpload ecr:CreateRepository ecr:DescribeImages ecr:DescribeRepositories ecr:GetDownloadUrlForLayer ecr:GetRepositoryPolicy ecr:InitiateLayerUpload ecr:PutImage ecr:SetRepositoryPolicy ecr:TagResource ecr:UploadLayerPart
       on arn:aws:ecr:eu-central-1:123456789012:repository/toy
     StateMachine
-      states:CreateStateMachine states:DeleteStateMachine states:DescribeStateMachine states:StartExecution states:StartSyncExecution states:TagResource states:UpdateStateMachine
+      states:CreateStateMachine states:DeleteStateMachine states:DescribeStateMachine states:ListTagsForResource states:StartExecution states:StartSyncExecution states:TagResource states:UpdateStateMachine
       on arn:aws:states:eu-central-1:123456789012:stateMachine:toy-walk
     "#);
 }
@@ -188,6 +188,22 @@ fn who_calls_may_call() {
       states:StartExecution states:StartSyncExecution
       on arn:aws:states:eu-central-1:123456789012:stateMachine:toy-walk
     "#);
+}
+
+/// What `doctor` prints where no deployment is named.
+#[test]
+fn a_policy_for_every_deployment_holds_patterns() {
+    let scope = PolicyScope { deployment: ANY.to_owned(), own_bucket: true, ..full() };
+    let text = shown(&deployer(&scope, &["tranche/*-*".to_owned()]));
+    for resource in [
+        "function:*-*",
+        "role/tranche-* arn:aws:iam::123456789012:role/tranche-*-walk",
+        "stateMachine:*-walk",
+        "repository/tranche/*-*",
+        "s3:CreateBucket s3:DeleteBucket s3:PutBucketPublicAccessBlock\n  on arn:aws:s3:::tensors",
+    ] {
+        assert!(text.contains(resource), "{resource} is not in {text}");
+    }
 }
 
 #[test]

@@ -270,7 +270,7 @@ impl<'a> Desired<'a> {
 
     /// Name of the state machine's own role.
     pub fn machine_role_name(&self) -> String {
-        tranche_packager::lambda::function_name("tranche", &format!("{}-walk", self.name))
+        PolicyScope::new("", "", self.name).state_machine_role_name()
     }
 }
 

@@ -10,6 +10,9 @@ use tranche_schema::ObjectStore;
 /// Version of the policy language.
 const VERSION: &str = "2012-10-17";
 
+/// For [`PolicyScope::deployment`]: deployments of every name.
+pub const ANY: &str = "*";
+
 /// What policies are about. Names that are not known yet may be parts of a template
 /// (`${AWS::AccountId}`).
 #[derive(Clone, Debug)]
@@ -20,12 +23,14 @@ pub struct PolicyScope {
     pub region: String,
     /// The account's id.
     pub account: String,
-    /// Name of the deployment: functions are named `{deployment}-…`.
+    /// Name of the deployment: functions are named `{deployment}-…`. [`ANY`] stands for all.
     pub deployment: String,
     /// Where tensors go that no payload takes.
     pub store: Option<ObjectStore>,
     /// Bucket and prefix of zip files that no call takes.
     pub code: Option<ObjectStore>,
+    /// Whether the bucket of either is made, and removed, by a deployment itself.
+    pub own_bucket: bool,
     /// Whether slices, or the entry, call other functions of the deployment.
     pub invokes: bool,
     /// Whether a Step Functions state machine is deployed.
@@ -43,6 +48,7 @@ impl PolicyScope {
             deployment: deployment.to_owned(),
             store: None,
             code: None,
+            own_bucket: false,
             invokes: false,
             state_machine: false,
         }
@@ -51,21 +57,35 @@ impl PolicyScope {
     /// Name of the functions' role.
     #[must_use]
     pub fn role_name(&self) -> String {
-        function_name("tranche", &self.deployment)
+        self.named("tranche", &self.deployment)
+    }
+
+    /// Name of the state machine's role.
+    #[must_use]
+    pub fn state_machine_role_name(&self) -> String {
+        self.named("tranche", &format!("{}-walk", self.deployment))
     }
 
     /// Name of the state machine.
     #[must_use]
     pub fn state_machine_name(&self) -> String {
-        function_name(&self.deployment, "walk")
+        self.named(&self.deployment, "walk")
+    }
+
+    fn named(&self, first: &str, second: &str) -> String {
+        // A pattern is no name that has to be made one.
+        if self.deployment == ANY { format!("{first}-{second}") } else { function_name(first, second) }
     }
 
     fn arn(&self, service: &str, resource: &str) -> String {
         format!("arn:{}:{service}:{}:{}:{resource}", self.partition, self.region, self.account)
     }
 
-    fn role(&self) -> String {
-        format!("arn:{}:iam::{}:role/{}", self.partition, self.account, self.role_name())
+    /// Of the functions, and of the state machine where there is one.
+    fn roles(&self) -> Vec<String> {
+        let machine = self.state_machine.then(|| self.state_machine_role_name());
+        let names = std::iter::once(self.role_name()).chain(machine);
+        names.map(|name| format!("arn:{}:iam::{}:role/{name}", self.partition, self.account)).collect()
     }
 
     /// The deployment's functions, without and with a qualifier.
@@ -161,12 +181,12 @@ pub fn deployer(scope: &PolicyScope, repositories: &[String]) -> Value {
             ],
             &["*".to_owned()],
         ),
-        allow("Role", &ROLE_ACTIONS, &[scope.role()]),
+        allow("Role", &ROLE_ACTIONS, &scope.roles()),
         json!({
             "Sid": "PassRole",
             "Effect": "Allow",
             "Action": ["iam:PassRole"],
-            "Resource": [scope.role()],
+            "Resource": scope.roles(),
             "Condition": { "StringEquals": { "iam:PassedToService": passed_to(scope) } },
         }),
         allow("Logs", &LOG_ACTIONS, &[logs.clone(), format!("{logs}:*")]),
@@ -177,6 +197,10 @@ pub fn deployer(scope: &PolicyScope, repositories: &[String]) -> Value {
             statements.push(allow(id, &actions, &[scope.objects(store)]));
             statements.push(list(&format!("Find{id}"), &scope.bucket(store)));
         }
+    }
+    if let Some(store) = scope.store.as_ref().or(scope.code.as_ref()).filter(|_| scope.own_bucket) {
+        let actions = ["s3:CreateBucket", "s3:DeleteBucket", "s3:PutBucketPublicAccessBlock"];
+        statements.push(allow("OwnBucket", &actions, &[scope.bucket(store)]));
     }
     if let Some(store) = &scope.store {
         statements.push(allow(
@@ -295,23 +319,27 @@ const LOG_ACTIONS: [&str; 6] = [
 ];
 
 /// Pushing, and letting Lambda pull.
-const IMAGE_ACTIONS: [&str; 10] = [
+const IMAGE_ACTIONS: [&str; 13] = [
     "ecr:BatchCheckLayerAvailability",
     "ecr:BatchGetImage",
     "ecr:CompleteLayerUpload",
+    "ecr:CreateRepository",
     "ecr:DescribeImages",
+    "ecr:DescribeRepositories",
     "ecr:GetDownloadUrlForLayer",
     "ecr:GetRepositoryPolicy",
     "ecr:InitiateLayerUpload",
     "ecr:PutImage",
     "ecr:SetRepositoryPolicy",
+    "ecr:TagResource",
     "ecr:UploadLayerPart",
 ];
 
-const STATE_MACHINE_ACTIONS: [&str; 7] = [
+const STATE_MACHINE_ACTIONS: [&str; 8] = [
     "states:CreateStateMachine",
     "states:DeleteStateMachine",
     "states:DescribeStateMachine",
+    "states:ListTagsForResource",
     "states:StartExecution",
     "states:StartSyncExecution",
     "states:TagResource",
