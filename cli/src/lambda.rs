@@ -25,7 +25,8 @@ use tranche_packager::lambda::{
     describe_functions, function_name, preflight, sam,
 };
 use tranche_schema::{
-    Deployment, Document as _, LambdaIndex, LambdaPackageKind, Manifest, ObjectStore, exit_code, write_atomically,
+    Deployment, Document as _, LambdaIndex, LambdaPackageKind, Manifest, ObjectStore, exit_code,
+    write_atomically,
 };
 
 /// What the entry function is given: it holds no model, only requests on their way.

@@ -196,7 +196,7 @@ pub(crate) fn run(selection: &Selection) -> ExitCode {
 
 fn command(step: &Step, arguments: &[&str]) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let mut command = Command::new(step.program);
+    let mut command = crate::shim::plain(step.program);
     command.args(arguments).envs(step.environment.iter().copied()).current_dir(root).stdin(Stdio::null());
     command
 }

@@ -144,8 +144,26 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
+/// A program that does not see what cargo tells this one about itself (Cargo reference, "Environment
+/// variables Cargo sets for crates"): build scripts that look at such variables would run again,
+/// and what depends on them would be built again.
+pub(crate) fn plain(program: &str) -> Command {
+    let mut command = Command::new(program);
+    let of_crate = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_crate) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 pub(crate) fn command(arguments: &[String]) -> Command {
-    let mut command = Command::new("cargo");
+    let mut command = plain("cargo");
     command.args(arguments).current_dir(root()).stdin(Stdio::null());
     command
 }

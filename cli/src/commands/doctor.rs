@@ -45,7 +45,8 @@ pub fn run(context: &Context, arguments: &DoctorArguments) -> Result<(), Failure
         }
         Some(Kind::Lambda) => {
             let target = targets::lambda_target(&settings, None)?;
-            let needed = lambda::deployer_policy(&target, arguments.name.as_deref(), settings.bucket.as_deref())?;
+            let needed =
+                lambda::deployer_policy(&target, arguments.name.as_deref(), settings.bucket.as_deref())?;
             lambda = target.doctor(&needed, settings.bucket.as_deref());
             policy = Some(needed);
         }

@@ -1,15 +1,18 @@
 //! Sizes and times of packaging, printed:
-//! `cargo nextest run --release -p tranche-packager --run-ignored only --no-capture -E 'binary(lambda_measure)'`
+//! `cargo bench --profile release -p tranche-packager --bench lambda_packages`
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "what was measured is its output")]
 
+#[path = "../tests/common/mod.rs"]
 mod common;
+#[path = "../tests/lambda_support/mod.rs"]
 mod lambda_support;
+#[path = "../tests/support/mod.rs"]
 mod support;
 
 use common::WIDTH;
 use lambda_support::Packages;
-use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 use tranche_graph::onnx::{
@@ -19,9 +22,7 @@ use tranche_graph::onnx::{
 use tranche_graph::{Graph, Model};
 use tranche_schema::{ElementType, LambdaPackageKind};
 
-#[test]
-#[ignore = "measures, and asserts nothing of speed"]
-fn zip_files_and_images_of_large_slices() {
+fn main() {
     for megabytes in [100, 230] {
         let graph = model(megabytes * 1_000_000);
         for kind in [LambdaPackageKind::ZipBucket, LambdaPackageKind::Image] {
@@ -33,16 +34,14 @@ fn zip_files_and_images_of_large_slices() {
                 before = Usage::now();
             });
             let (after, package) = (Usage::now(), &packages.index.packages[0]);
-            writeln!(
-                std::io::stdout(),
+            println!(
                 "{megabytes} MB of weights, {kind}: {} packed, {} unpacked, {:.1} s, of processors {:.1} s, {} MiB of memory",
                 package.bytes,
                 package.unzipped_bytes,
                 (after.time - before.time).as_secs_f64(),
                 after.processor_s - before.processor_s,
                 (after.peak_kib - before.resident_kib) / 1024
-            )
-            .unwrap();
+            );
             assert!(package.unzipped_bytes.0 > megabytes * 1_000_000);
         }
     }
