@@ -209,6 +209,7 @@ impl Settings {
             max_slices: self.max_slices,
             min_slices: self.min_slices,
             latency_ms: self.slo.map(Millis),
+            ..Constraints::default()
         }
     }
 

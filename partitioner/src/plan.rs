@@ -159,6 +159,7 @@ fn vertical(
                 threads: size.cpu_milli.threads() as u32,
                 prediction: SlicePrediction::default(),
                 reason: String::new(),
+                without_cut: None,
             }
         })
         .collect();
@@ -175,6 +176,11 @@ fn vertical(
         slices,
         edges: edges(problem, path),
         prediction: PlanPrediction::default(),
+        pricing: tranche_schema::PlanPricing::default(),
+        workload: tranche_schema::PlanWorkload::default(),
+        order: String::new(),
+        frontier: tranche_schema::Frontier::default(),
+        residual: None,
         notes: Vec::new(),
     };
     priced(costs, plan)
@@ -270,6 +276,7 @@ fn priced(costs: &Costs<'_>, mut plan: Plan) -> Plan {
         unsplit_memory_time: GibSeconds(unsplit(|whole| whole.cost.0)),
         unsplit_latency_ms: Millis(unsplit(|whole| whole.latency.0)),
         unsplit_memory_bytes: whole.as_ref().map(|whole| whole.memory).unwrap_or_default(),
+        ..PlanPrediction::default()
     };
     if plan.slices.len() == 1 {
         // The same sums in another order would differ in the last digit.
@@ -299,5 +306,6 @@ fn predict(model: &CostModel, name: &str, segment: &Segment, edges: &[Edge]) -> 
         memory_time: GibSeconds::of(segment.memory, billed),
         weights_bytes: segment.weights,
         peak_activation_bytes: segment.peak_activation,
+        ..SlicePrediction::default()
     }
 }

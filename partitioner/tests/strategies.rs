@@ -166,6 +166,7 @@ fn a_measured_slice_replaces_its_estimate() {
             peak_memory_bytes: ByteCount(1000 * MIB),
             ..WholeProfile::default()
         },
+        billed: None,
     });
     let plan = planned(&problem, "manual=layer_2", &Constraints::default()).unwrap();
     assert_eq!(plan.slices[1].prediction.run_ms, Millis(33.0));
@@ -265,6 +266,7 @@ fn a_measured_slice_changes_the_price_and_not_the_cuts() {
             peak_memory_bytes: ByteCount(500 * MIB),
             ..WholeProfile::default()
         },
+        billed: None,
     });
     let again = reprice(&problem, &CostModel::of(&problem), &Strategy::Optimal, &plan).unwrap();
     assert_eq!(path(&again), path(&plan));

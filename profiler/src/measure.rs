@@ -107,6 +107,7 @@ impl Measurement {
             peak_memory_bytes: self.peak_memory_bytes,
             weights_bytes,
             peak_activation_bytes,
+            ..WholeProfile::default()
         }
     }
 }

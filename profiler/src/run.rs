@@ -214,6 +214,7 @@ fn assemble(
             output_bytes: ByteCount(layer.outputs.iter().map(|&id| size(id)).sum()),
             cpu: Some(DeviceCost { time, time_share: share }),
             gpu: None,
+            scaling: None,
             resource_dominant: None,
         });
     }
@@ -239,6 +240,7 @@ fn assemble(
         layers,
         tensors: crossing.into_values().collect(),
         slices: Vec::new(),
+        link: None,
     })
 }
 
@@ -361,6 +363,7 @@ pub fn measure_slices(
             layers: slice.layers.clone(),
             cpu: request.cpu,
             whole: measurement.whole(slice.prediction.weights_bytes, slice.prediction.peak_activation_bytes),
+            billed: None,
         });
     }
     Ok(found)

@@ -54,6 +54,52 @@ impl fmt::Display for Channel {
     }
 }
 
+/// What a plan's costs are counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CostUnit {
+    /// Memory-time, GiB·s: no price is put on it.
+    #[default]
+    GibSeconds,
+    /// US dollars.
+    Usd,
+}
+
+/// What is paid for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Billing {
+    /// The time that requests take: functions scale to zero, or are always busy.
+    #[default]
+    PerRequest,
+    /// Replicas, whether requests come or not.
+    AlwaysOn,
+}
+
+/// The prices a plan was made for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanPricing {
+    /// Name of the price file.
+    pub name: String,
+    /// Day on which its list was read.
+    pub date: String,
+    /// What costs are counted in.
+    pub unit: CostUnit,
+    /// What is paid for.
+    pub billing: Billing,
+}
+
+/// The requests a plan was made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlanWorkload {
+    /// Share of requests that meet functions that are not started, 0 to 1.
+    pub cold_fraction: f64,
+    /// Requests a second, where given.
+    pub rate_per_second: Option<f64>,
+    /// How long an idle function is kept, where given: the cold fraction follows from it and the rate.
+    pub keep_alive_seconds: Option<f64>,
+}
+
 /// What the partitioner was asked to respect; `None` means no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Constraints {
@@ -65,6 +111,12 @@ pub struct Constraints {
     pub min_slices: Option<u32>,
     /// Longest predicted latency of one warm request.
     pub latency_ms: Option<Millis>,
+    /// Longest predicted latency of a request that meets no started function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_latency_ms: Option<Millis>,
+    /// Largest bytes of weights of a slice: what its package may hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_weights_bytes: Option<ByteCount>,
 }
 
 /// What the partitioner expects of a slice.
@@ -78,6 +130,12 @@ pub struct SlicePrediction {
     pub billed_ms: Millis,
     /// Memory limit times billed time.
     pub memory_time: GibSeconds,
+    /// What one request is charged here, start-up included by the cold fraction; in the plan's unit.
+    #[serde(default)]
+    pub cost: f64,
+    /// From the start of its process until it takes requests.
+    #[serde(default)]
+    pub start_up_ms: Millis,
     /// Bytes of its initialisers.
     pub weights_bytes: ByteCount,
     /// Highest sum of its live activations.
@@ -105,6 +163,10 @@ pub struct SlicePlan {
     pub prediction: SlicePrediction,
     /// Why the slice ends where it ends.
     pub reason: String,
+    /// What the best plan without the cut at its end would cost more, as a share of the
+    /// plan's cost; none for the last slice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_cut: Option<f64>,
 }
 
 /// One tensor on its way from where it is made to those who read it.
@@ -142,6 +204,83 @@ pub struct PlanPrediction {
     pub unsplit_latency_ms: Millis,
     /// Memory limit of the whole model in one function.
     pub unsplit_memory_bytes: ByteCount,
+    /// What one request is charged, in the plan's unit.
+    #[serde(default)]
+    pub cost: f64,
+    /// Charge that no vertical plan can go below, in the plan's unit.
+    #[serde(default)]
+    pub cost_lower_bound: f64,
+    /// What one request to the whole model in one function is charged, at its best size.
+    #[serde(default)]
+    pub unsplit_cost: f64,
+    /// CPU share of the whole model in one function, at its best size.
+    #[serde(default)]
+    pub unsplit_cpu_milli: MilliCpu,
+    /// Latency of a request that meets no started function; all start when it arrives.
+    #[serde(default)]
+    pub cold_latency_ms: Millis,
+    /// The same of the whole model in one function.
+    #[serde(default)]
+    pub unsplit_cold_latency_ms: Millis,
+    /// Latencies that half and all but a hundredth of requests keep, simulated at the workload's cold fraction.
+    #[serde(default)]
+    pub p50_ms: Millis,
+    /// See `p50_ms`.
+    #[serde(default)]
+    pub p99_ms: Millis,
+    /// p99 of the whole model in one function.
+    #[serde(default)]
+    pub unsplit_p99_ms: Millis,
+}
+
+/// A point that no other plan beats in both cost and latency.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FrontierPoint {
+    /// What one request is charged, in the plan's unit.
+    pub cost: f64,
+    /// Latency of one warm request.
+    pub latency_ms: Millis,
+    /// Latency of a request that meets no started function.
+    pub cold_latency_ms: Millis,
+    /// Memory-time of one warm request.
+    pub memory_time: GibSeconds,
+    /// Largest memory limit among the functions.
+    pub largest_memory_bytes: ByteCount,
+    /// Number of functions.
+    pub slices: u32,
+    /// Whether the plan is this point.
+    pub chosen: bool,
+}
+
+/// The plans that no other beats in both cost and latency, by rising latency.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Frontier {
+    /// Whether all such plans over the orders tried are here; else only those on the convex hull
+    /// and what lies between them as far as it was searched.
+    pub complete: bool,
+    /// The points.
+    pub points: Vec<FrontierPoint>,
+}
+
+/// How far a measured deployment was from the plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Residual {
+    /// Rounds of measuring and planning again.
+    pub rounds: u32,
+    /// Billed time predicted before the last measurement.
+    pub predicted_ms: Millis,
+    /// Billed time measured.
+    pub measured_ms: Millis,
+    /// Largest relative difference of one slice's billed time.
+    pub largest_of_a_slice: f64,
+}
+
+impl Residual {
+    /// Relative difference of the billed times: measured / predicted − 1.
+    #[must_use]
+    pub fn relative(&self) -> f64 {
+        if self.predicted_ms.0 > 0.0 { self.measured_ms.0 / self.predicted_ms.0 - 1.0 } else { 0.0 }
+    }
 }
 
 /// plan.json
@@ -171,6 +310,21 @@ pub struct Plan {
     pub edges: Vec<Edge>,
     /// What is expected.
     pub prediction: PlanPrediction,
+    /// The prices it was made for.
+    #[serde(default)]
+    pub pricing: PlanPricing,
+    /// The requests it was made for.
+    #[serde(default)]
+    pub workload: PlanWorkload,
+    /// How the layers were ordered before they were cut: `graph`, `branches` or `small-cuts`.
+    #[serde(default)]
+    pub order: String,
+    /// Plans that are not beaten; empty for strategies that do not search.
+    #[serde(default)]
+    pub frontier: Frontier,
+    /// Prediction against measurement, after the slices were measured as deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
     /// What a reader should know: why not sliced, forced cuts, binding constraints.
     pub notes: Vec<String>,
 }

@@ -114,8 +114,53 @@ pub struct LayerProfile {
     pub cpu: Option<DeviceCost>,
     /// Measured on a GPU.
     pub gpu: Option<DeviceCost>,
+    /// How its time follows the number of threads, where more than one was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<LayerScaling>,
     /// Set when the layer stands out from its neighbours.
     pub resource_dominant: Option<ResourceDominance>,
+}
+
+/// Times at one CPU share, held to it by the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShareSample {
+    /// The share; the engine has [`MilliCpu::threads`] threads.
+    pub cpu: MilliCpu,
+    /// Times of a warm run.
+    pub run: Timing,
+}
+
+/// How a layer's time follows the number of threads: `serial + parallel / threads`
+/// (Amdahl, "Validity of the single processor approach", AFIPS 1967), fitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerScaling {
+    /// Done by one thread.
+    pub serial_ms: Millis,
+    /// Divided among threads; its time on one.
+    pub parallel_ms: Millis,
+    /// Root mean square of the fit's relative errors, 0 where there are no more samples than parts.
+    pub error: f64,
+    /// Largest number of threads that was measured; beyond it the fit extrapolates.
+    pub most_threads: u32,
+}
+
+/// What passing tensors between functions takes on this machine, measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkProfile {
+    /// Billed for each request besides its tensors.
+    pub per_request_ms: Millis,
+    /// The driver's own time for each slice.
+    pub driver_ms: Millis,
+    /// Sending a mebibyte in the frame.
+    pub inline_send_ms_per_mib: Millis,
+    /// Receiving a mebibyte in the frame.
+    pub inline_receive_ms_per_mib: Millis,
+    /// Each tensor in a mapped file.
+    pub mapped_fixed_ms: Millis,
+    /// Writing a mebibyte to a mapped file.
+    pub mapped_send_ms_per_mib: Millis,
+    /// Reading a mebibyte from a mapped file.
+    pub mapped_receive_ms_per_mib: Millis,
 }
 
 /// The whole model run in a process of its own.
@@ -135,6 +180,16 @@ pub struct WholeProfile {
     pub weights_bytes: ByteCount,
     /// Highest sum of live activations.
     pub peak_activation_bytes: ByteCount,
+    /// From the start of its function's process until it takes requests, page cache cold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_up_ms: Option<Millis>,
+    /// The smallest memory limit at which the median stays within 5 % of the unlimited
+    /// one, page cache evicted beforehand; found by running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_limit_bytes: Option<ByteCount>,
+    /// Runs at other CPU shares, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shares: Vec<ShareSample>,
 }
 
 /// A slice measured as it will run: in a process of its own.
@@ -146,6 +201,9 @@ pub struct SliceMeasurement {
     pub cpu: MilliCpu,
     /// What was measured.
     pub whole: WholeProfile,
+    /// What its function was billed for each request when deployed: run and hand-off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed: Option<Timing>,
 }
 
 /// profile.json
@@ -175,6 +233,9 @@ pub struct Profile {
     pub tensors: Vec<TensorSpec>,
     /// Slices measured whole, when any were.
     pub slices: Vec<SliceMeasurement>,
+    /// What hand-off takes, where it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkProfile>,
 }
 
 impl Document for Profile {

@@ -108,6 +108,7 @@ pub fn profile(graph: &Graph, layers: &[Layer]) -> Profile {
         output_bytes: ByteCount(WIDTH * 4),
         cpu: Some(DeviceCost { time, time_share: 1.0 / layers.len() as f64 }),
         gpu: None,
+        scaling: None,
         resource_dominant: None,
     };
     Profile {
@@ -134,6 +135,7 @@ pub fn profile(graph: &Graph, layers: &[Layer]) -> Profile {
             .map(|&tensor| spec(&graph.tensor(tensor).name))
             .collect(),
         slices: Vec::new(),
+        link: None,
     }
 }
 

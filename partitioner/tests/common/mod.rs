@@ -147,6 +147,7 @@ pub fn any_constraints() -> impl Strategy<Value = Constraints> {
             max_slices,
             min_slices,
             latency_ms,
+            ..Constraints::default()
         })
 }
 
