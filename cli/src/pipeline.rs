@@ -143,7 +143,7 @@ impl Walk<'_> {
     fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {
         let problem =
             Problem::new(&self.prepared.graph, &self.prepared.layers, &self.prepared.identity, profile)?;
-        let cost = CostModel { cpu: self.settings.cpu(), ..CostModel::of(&problem) };
+        let cost = CostModel::of(&problem).with_cpu(self.settings.cpu());
         Ok((problem, cost))
     }
 
