@@ -34,6 +34,7 @@ pub use plan::{partition, reprice};
 pub use pricing::{DEFAULT_RATE, Pricing, TIE_OF_PRICES};
 pub use problem::{BorderTensor, Problem, ProblemLayer, ProblemNode};
 pub use segment::{Costs, Row, Segment, Stretch};
+pub use simulate::cold_fraction;
 pub use start::StartLine;
 pub use strategy::Strategy;
 pub use verify::verify;

@@ -8,6 +8,14 @@
 
 use tranche_schema::Millis;
 
+/// Share of requests that meet no started function when they come at random (a Poisson
+/// process) at `rate` a second and an idle function is kept for `keep_alive` seconds: the
+/// probability that none came for so long, `exp(−rate · keep_alive)`.
+#[must_use]
+pub fn cold_fraction(rate: f64, keep_alive: f64) -> f64 {
+    (-rate * keep_alive).exp().clamp(0.0, 1.0)
+}
+
 /// Requests that are simulated.
 const REQUESTS: usize = 4000;
 

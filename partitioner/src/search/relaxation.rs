@@ -7,53 +7,81 @@ use super::{Objective, within};
 use crate::{Costs, Infeasible, Stretch};
 use tranche_schema::{ByteCount, Millis};
 
+/// A bound on what a single function holds or passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Memory,
+    Weights,
+    Payload,
+}
+
+impl Held {
+    const ALL: [Self; 3] = [Self::Memory, Self::Weights, Self::Payload];
+
+    fn bound(self, bounds: &Bounds) -> Option<ByteCount> {
+        match self {
+            Self::Memory => bounds.memory,
+            Self::Weights => bounds.weights,
+            Self::Payload => bounds.payload,
+        }
+    }
+
+    fn of(self, stretch: &Stretch<'_>) -> ByteCount {
+        match self {
+            Self::Memory => stretch.need,
+            Self::Weights => stretch.weights,
+            Self::Payload => stretch.payload,
+        }
+    }
+
+    fn free(self, bounds: &Bounds) -> Bounds {
+        let mut free = bounds.clone();
+        match self {
+            Self::Memory => free.memory = None,
+            Self::Weights => free.weights = None,
+            Self::Payload => free.payload = None,
+        }
+        free
+    }
+
+    /// Whether this bound is too low for every plan that keeps the others in `bounds`.
+    fn is_too_low(self, costs: &Costs<'_>, asked: Option<ByteCount>, others: &Bounds) -> Option<Infeasible> {
+        let asked = asked?;
+        let (needed, place) = least_need(costs, &self.free(others), |stretch| self.of(stretch))?;
+        (needed > asked).then(|| match self {
+            Self::Memory => Infeasible::MaxMemory { asked, needed, place },
+            Self::Weights => Infeasible::Weights { asked, needed, place },
+            Self::Payload => Infeasible::Payload { asked, needed, place },
+        })
+    }
+}
+
 /// Names the binding constraint of bounds that no plan satisfies: what a single function
-/// may hold with any number of slices, then the number of slices within that, then
-/// latency within both.
+/// may hold with any number of slices, each bound alone, then beside the others; then the
+/// number of slices within that; then latency within both.
 pub(crate) fn diagnose(steps: &Steps<'_>) -> Infeasible {
     let (costs, bounds) = (steps.costs, steps.bounds);
     let any = bounds.any_count();
-    if let Some(why) =
-        memory(costs, bounds, &any).or_else(|| weights(costs, &any)).or_else(|| payload(costs, &any))
-    {
-        return why;
-    }
-    if let Some(why) = replicas(costs, &any) {
+    let none = Bounds { memory: None, weights: None, payload: None, ..any.clone() };
+    let too_low = |others: &Bounds| {
+        Held::ALL.into_iter().find_map(|held| held.is_too_low(costs, held.bound(bounds), others))
+    };
+    if let Some(why) = too_low(&none).or_else(|| too_low(&any)).or_else(|| replicas(costs, &any)) {
         return why;
     }
     let fewest = slice_count(steps, &any, false);
     if let Some(most) = bounds.most
         && fewest > most
     {
-        let memory = least_need(costs, bounds, |stretch| stretch.need).0;
+        let free = Held::Memory.free(bounds);
+        let memory = least_need(costs, &free, |stretch| stretch.need).unwrap_or_default().0;
         return Infeasible::MaxSlices { asked: most as u32, needed: fewest as u32, memory };
     }
     let possible = slice_count(steps, &any, true);
     if possible < bounds.least {
         return Infeasible::MinSlices { asked: bounds.least as u32, possible: possible as u32 };
     }
-    memory(costs, bounds, bounds).unwrap_or_else(|| latency(steps))
-}
-
-/// Whether the memory bound alone, with slices counted as in `counted`, is too low.
-fn memory(costs: &Costs<'_>, bounds: &Bounds, counted: &Bounds) -> Option<Infeasible> {
-    let asked = bounds.memory?;
-    let (needed, place) = least_need(costs, counted, |stretch| stretch.need);
-    (needed > asked).then_some(Infeasible::MaxMemory { asked, needed, place })
-}
-
-/// Whether the weights of some part alone are too many for a package.
-fn weights(costs: &Costs<'_>, counted: &Bounds) -> Option<Infeasible> {
-    let asked = counted.weights?;
-    let (needed, place) = least_need(costs, counted, |stretch| stretch.weights);
-    (needed > asked).then_some(Infeasible::Weights { asked, needed, place })
-}
-
-/// Whether what passes between some parts is too much for a call.
-fn payload(costs: &Costs<'_>, counted: &Bounds) -> Option<Infeasible> {
-    let asked = counted.payload?;
-    let (needed, place) = least_need(costs, counted, |stretch| stretch.payload);
-    (needed > asked).then_some(Infeasible::Payload { asked, needed, place })
+    too_low(bounds).unwrap_or_else(|| latency(steps))
 }
 
 /// Whether functions that are always on would need more replicas than there may be.
@@ -96,13 +124,13 @@ fn latency(steps: &Steps<'_>) -> Infeasible {
     }
 }
 
-/// The least bound on `need` that some segmentation within the slice counts meets, all
-/// other bounds on what a function holds left out, and the part that needs it.
+/// The least bound on `need` that some segmentation within the other bounds meets, and the
+/// part that needs it; none where no segmentation keeps the others.
 fn least_need(
     costs: &Costs<'_>,
     bounds: &Bounds,
-    need: fn(&Stretch<'_>) -> ByteCount,
-) -> (ByteCount, String) {
+    need: impl Fn(&Stretch<'_>) -> ByteCount,
+) -> Option<(ByteCount, String)> {
     let count = costs.problem().layers.len();
     let states = bounds.states();
     let mut cells: Vec<Option<(ByteCount, usize)>> = vec![None; (count + 1) * states];
@@ -111,7 +139,7 @@ fn least_need(
     }
     for first in (0..count).rev() {
         let ends_here = |end: usize| bounds.fixed.as_ref().is_none_or(|fixed| fixed[first] == Some(end));
-        let row = costs.row(first).filter(|stretch| stretch.outputs > 0 && ends_here(stretch.layers.end));
+        let row = costs.row(first).filter(|stretch| bounds.admits(stretch) && ends_here(stretch.layers.end));
         for stretch in row {
             for state in 0..states {
                 let Some(after) = bounds.advance(state, 1) else { continue };
@@ -124,17 +152,17 @@ fn least_need(
             }
         }
     }
-    let needed = cells[0].map_or(ByteCount(0), |(value, _)| value);
+    let (needed, _) = cells[0]?;
     let (mut position, mut state) = (0, 0);
     while position < count {
         let Some((_, end)) = cells[position * states + state] else { break };
         if costs.stretch(position..end).is_some_and(|stretch| need(&stretch) == needed) {
-            return (needed, place(costs, position..end));
+            return Some((needed, place(costs, position..end)));
         }
         state = bounds.advance(state, 1).unwrap_or(state);
         position = end;
     }
-    (needed, String::new())
+    Some((needed, String::new()))
 }
 
 fn place(costs: &Costs<'_>, layers: std::ops::Range<usize>) -> String {
