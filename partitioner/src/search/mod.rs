@@ -55,6 +55,20 @@ pub(crate) fn optimal(
     model: &CostModel,
     constraints: &Constraints,
 ) -> Result<(Choice, Points), Infeasible> {
+    search(problem, model, constraints, true)
+}
+
+/// [`optimal`] without the frontier.
+pub(crate) fn least_cost(problem: &Problem, model: &CostModel, constraints: &Constraints) -> Option<Totals> {
+    search(problem, model, constraints, false).ok().map(|(choice, _)| choice.totals)
+}
+
+fn search(
+    problem: &Problem,
+    model: &CostModel,
+    constraints: &Constraints,
+    with_frontier: bool,
+) -> Result<(Choice, Points), Infeasible> {
     let count = problem.layers.len();
     let tried = if count <= MOST_ORDERED_LAYERS { orders(problem) } else { vec![Order::graph(count)] };
     let mut best: Option<Choice> = None;
@@ -72,10 +86,12 @@ pub(crate) fn optimal(
                 if best.as_ref().is_none_or(|best| is_better(model, &choice.totals, &best.totals)) {
                     best = Some(choice);
                 }
-                let mut found = frontier(&steps);
-                keep_some(&mut found.paths);
-                points.complete &= found.complete;
-                points.points.extend(found.paths.iter().map(|path| point(&steps, path)));
+                if with_frontier {
+                    let mut found = frontier(&steps);
+                    keep_some(&mut found.paths);
+                    points.complete &= found.complete;
+                    points.points.extend(found.paths.iter().map(|path| point(&steps, path)));
+                }
             }
             None if refused.is_none() => refused = Some(relaxation::diagnose(&steps)),
             None => {}
