@@ -284,6 +284,9 @@ pub struct PartitionArguments {
     /// The profile to plan from
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     pub profile: PathBuf,
+    /// Also write all that the search chooses from, for other solvers
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub steps: Option<PathBuf>,
     /// The lock file.
     #[command(flatten)]
     pub locked: LockedArguments,

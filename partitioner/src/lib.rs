@@ -33,6 +33,7 @@ pub use explain::render;
 pub use plan::{partition, reprice};
 pub use pricing::{DEFAULT_RATE, Pricing, TIE_OF_PRICES};
 pub use problem::{BorderTensor, Problem, ProblemLayer, ProblemNode};
+pub use search::{OrderSteps, StepRecord, every_step};
 pub use segment::{Costs, Row, Segment, Stretch};
 pub use simulate::cold_fraction;
 pub use start::StartLine;

@@ -14,7 +14,11 @@ pub fn run(context: &Context, arguments: &PartitionArguments) -> Result<(), Fail
     let loaded = Loaded::new(context, &arguments.model, settings)?;
     check.engine(&*loaded.engine).model(&loaded.prepared.path, &loaded.prepared.identity.digest);
     check.profile(&arguments.profile, &profile)?.end()?;
-    let plan = loaded.walk(context).partition(&profile)?;
+    let walk = loaded.walk(context);
+    if let Some(path) = &arguments.steps {
+        walk.write_steps(&profile, path)?;
+    }
+    let plan = walk.partition(&profile)?;
     // What is locked is not written over by something else.
     check.plan(&arguments.output, &plan)?.end()?;
     plan.write(&arguments.output)?;

@@ -329,3 +329,65 @@ fn thin(points: &mut Points, chosen: &Totals) {
         points.points = kept.into_iter().filter_map(|place| points.points.get(place).cloned()).collect();
     }
 }
+
+/// All steps of one order, for solvers that are not ours.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct OrderSteps {
+    /// Name of the order.
+    pub order: String,
+    /// Layers in it.
+    pub layers: Vec<String>,
+    /// What a plan may consist of there.
+    pub steps: Vec<StepRecord>,
+}
+
+/// Adjacent layers of an order in one function of one size, or branches of them at once.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct StepRecord {
+    /// First layer.
+    pub first: usize,
+    /// The layer after the last.
+    pub end: usize,
+    /// Functions that it takes.
+    pub slices: usize,
+    /// What one request is charged.
+    pub cost: f64,
+    /// What it adds to a warm request, in ms.
+    pub latency_ms: f64,
+}
+
+/// What the search chooses from: every admitted step of every order that is tried. A plan is a
+/// way from the first layer to past the last; a solver of integer programmes can look for
+/// the cheapest on its own.
+///
+/// # Errors
+/// When the problem is invalid or the constraints exclude each other.
+pub fn every_step(
+    problem: &Problem,
+    model: &CostModel,
+    constraints: &Constraints,
+) -> Result<Vec<OrderSteps>, crate::PlanError> {
+    problem.check()?;
+    let mut found = Vec::new();
+    for order in orders(problem) {
+        let reordered = problem.reordered(&order.layers);
+        let costs = Costs::new(&reordered, model);
+        let bounds = Bounds::new(constraints, &costs).map_err(crate::PlanError::Infeasible)?;
+        let branches = Branches::find(&reordered, model, &bounds);
+        let steps = Steps::new(&costs, &bounds, &branches);
+        let mut buffer = Vec::new();
+        let mut records = Vec::new();
+        for first in 0..steps.count() {
+            records.extend(steps.from(first, &mut buffer).iter().map(|step| StepRecord {
+                first,
+                end: step.end as usize,
+                slices: step.slices.into(),
+                cost: step.cost,
+                latency_ms: step.latency,
+            }));
+        }
+        let layers = reordered.layers.iter().map(|layer| layer.name.clone()).collect();
+        found.push(OrderSteps { order: order.name.to_owned(), layers, steps: records });
+    }
+    Ok(found)
+}
