@@ -95,13 +95,16 @@ impl Walk<'_> {
             library: library.as_deref(),
             optimise: self.settings.optimise,
             settings: &settings,
-            cpu: self.settings.cpu(),
+            shares: &self.settings.shares()?,
+            memory_search: self.settings.memory_search,
             child: &measuring_process()?,
             deadline: self.settings.deadline(),
             cache,
+            link: &|| None,
         };
         let bar = self.context.printer.bar(1, "Measuring");
         let found = work(&request, &mut |progress| match progress {
+            Progress::Unlimited { notice } => bar.suspend(|| self.tell_unlimited(&notice)),
             Progress::Whole => bar.set_message("whole model"),
             Progress::Layers { done, total } => {
                 bar.set_message("layers");
@@ -116,6 +119,16 @@ impl Walk<'_> {
         });
         bar.finish_and_clear();
         Ok(found?)
+    }
+
+    /// Says once what this machine cannot measure.
+    fn tell_unlimited(&self, notice: &str) {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            self.context.printer.warning(&format!(
+                "CPU shares and memory limits are measured only where this machine can limit them: {notice}"
+            ));
+        });
     }
 
     /// Plans with the settings' strategy and constraints.
