@@ -24,6 +24,7 @@ pub mod prepare;
 mod prices;
 pub mod printer;
 mod programs;
+mod settle;
 pub mod table;
 mod targets;
 pub mod tensor_files;

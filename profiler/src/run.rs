@@ -18,6 +18,7 @@ use tranche_schema::{
 };
 
 /// What to profile, and how.
+#[derive(Clone, Copy)]
 pub struct ProfileRequest<'a> {
     /// The graph, constants folded.
     pub graph: &'a Graph,
@@ -149,7 +150,8 @@ fn profile_anew(
     let threads = request.settings.threads.max(1);
     let whole = whole_cpus(threads);
     let files = files_beside(&model)?;
-    let measured = measure_model(request, &groups, folder.path(), &model, files, request.inputs, &outputs, whole)?;
+    let measured =
+        measure_model(request, &groups, folder.path(), &model, files, request.inputs, &outputs, whole)?;
 
     let specs: Vec<TensorSpec> = request.inputs.iter().map(|(spec, _)| spec.clone()).collect();
     let views: Vec<_> = request.inputs.iter().map(|(_, tensor)| tensor.view()).collect();
@@ -163,11 +165,7 @@ fn profile_anew(
     let total = runs * counts.len() as u32;
     let mut by_threads = Vec::new();
     for (index, &threads) in counts.iter().enumerate() {
-        let options = LoadOptions {
-            threads: threads as usize,
-            profile: true,
-            ..LoadOptions::default()
-        };
+        let options = LoadOptions { threads: threads as usize, profile: true, ..LoadOptions::default() };
         let mut session = request.engine.load(&model, &specs, &outputs, &options)?;
         let times = time_layers(
             &mut *session,
@@ -215,10 +213,8 @@ fn thread_counts(request: &ProfileRequest<'_>, threads: u32) -> Vec<u32> {
 fn layer_scaling(by_threads: &[(u32, LayerTimes)], layers: usize) -> Vec<Option<LayerScaling>> {
     (0..layers)
         .map(|layer| {
-            let samples: Vec<_> = by_threads
-                .iter()
-                .map(|(threads, times)| (*threads, times.layers[layer].median_ms))
-                .collect();
+            let samples: Vec<_> =
+                by_threads.iter().map(|(threads, times)| (*threads, times.layers[layer].median_ms)).collect();
             fit_scaling(&samples)
         })
         .collect()
