@@ -17,6 +17,7 @@ mod images;
 pub mod inputs;
 mod interruption;
 mod lambda;
+mod link;
 pub mod lock;
 mod openfaas;
 pub mod pipeline;

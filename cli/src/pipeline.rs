@@ -97,7 +97,7 @@ impl Walk<'_> {
             child: &measuring_process()?,
             deadline: self.settings.deadline(),
             cache,
-            link: &|| None,
+            link: &|| self.link(),
         };
         let bar = self.context.printer.bar(1, "Measuring");
         let found = work(&request, &mut |progress| match progress {

@@ -312,3 +312,108 @@ fn evict(files: &[PathBuf]) {
         let _ = tranche_host::evict(file);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed step ends the test")]
+
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// A measuring process that keeps 96 MiB (`tail` of a stream without newlines keeps all
+    /// of it) and says that it kept 160.
+    const DOUBLE: &str = r#"#!/bin/sh
+read -r request
+echo '"loaded"'
+head -c 100663296 /dev/zero | tail | wc -c > /dev/null || exit 1
+echo '{"base_memory_bytes":0,"load_ms":1.0,"first_run_ms":1.0,"runs_ms":[1.0],"peak_memory_bytes":167772160,"outputs":[]}'
+while read -r runs; do echo '[1.0, 1.0]'; done
+"#;
+
+    struct Double {
+        folder: tempfile::TempDir,
+        child: ChildProgram,
+        groups: Groups,
+    }
+
+    impl Double {
+        fn new(script: &str) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let program = folder.path().join("double");
+            std::fs::write(&program, script).unwrap();
+            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            let child = ChildProgram { program, arguments: Vec::new() };
+            Self { folder, child, groups: Groups::new() }
+        }
+
+        fn request(&self) -> MeasureRequest {
+            MeasureRequest {
+                model: self.folder.path().join("model.onnx"),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                output_folder: None,
+                engine: "double".to_owned(),
+                library: None,
+                threads: 1,
+                optimise: true,
+                warmup: 0,
+                repeats: 1,
+                as_function: false,
+            }
+        }
+
+        fn measure(&self, shares: &[MilliCpu], memory_search: bool) -> Result<Measured, ProfilerError> {
+            let subject = Subject {
+                request: self.request(),
+                files: Vec::new(),
+                cpu: MilliCpu(1000),
+                shares,
+                uses_threads: false,
+                memory_search,
+                child: &self.child,
+                groups: &self.groups,
+                deadline: Duration::from_secs(60),
+            };
+            subject.measure()
+        }
+    }
+
+    #[test]
+    fn the_memory_that_a_process_keeps_is_found() {
+        let double = Double::new(DOUBLE);
+        let found = double.measure(&[], true).unwrap().memory_limit;
+        if !double.groups.available().memory {
+            assert_eq!(found, None);
+            return;
+        }
+        let found = found.unwrap();
+        assert!(found > ByteCount::mebibytes(96) && found <= ByteCount::mebibytes(128), "{found}");
+    }
+
+    #[test]
+    fn a_process_is_measured_at_each_share() {
+        let double = Double::new(DOUBLE);
+        let shares = [MilliCpu(250), MilliCpu(1000), MilliCpu(2000)];
+        let found = double.measure(&shares, false).unwrap();
+        let cpus: Vec<u32> = found.shares.iter().map(|sample| sample.cpu.0).collect();
+        let limited = double.groups.available().cpu;
+        assert_eq!(cpus, if limited { vec![250, 1000, 2000] } else { vec![1000] });
+        assert_eq!(found.memory_limit, None);
+    }
+
+    #[test]
+    fn a_process_that_fails_is_an_error_with_its_last_words() {
+        let double = Double::new("#!/bin/sh\nread -r request\necho no such model >&2\nexit 3\n");
+        let error = double.measure(&[], true).err().unwrap();
+        assert!(matches!(&error, ProfilerError::Child { .. }), "{error}");
+        assert!(error.to_string().contains("no such model"), "{error}");
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_killed_at_its_deadline() {
+        let double = Double::new("#!/bin/sh\nread -r request\nexec sleep 600\n");
+        let deadline = Duration::from_millis(300);
+        let error = MeasuringProcess::start(&double.child, &double.request(), None, deadline).err().unwrap();
+        assert!(matches!(error, ProfilerError::Deadline { .. }), "{error}");
+    }
+}
