@@ -61,6 +61,29 @@ pub fn in_turn(
     })
 }
 
+/// Sends the same request several times to a deployment, after one that is not counted, and
+/// gives the bill of each.
+///
+/// # Errors
+/// When a request fails.
+pub fn bills(
+    deployment: Deployment,
+    inputs: &[(TensorSpec, Tensor)],
+    requests: u32,
+    deadline: Duration,
+) -> Result<Vec<Bill>, Failure> {
+    block_on(async {
+        let inputs = named(inputs);
+        let driver = Driver::connect(deployment, Options { deadline, ..Options::default() })?;
+        driver.invoke(inputs.clone()).await?;
+        let mut bills = Vec::new();
+        for _ in 0..requests.max(1) {
+            bills.push(driver.invoke(inputs.clone()).await?.bill);
+        }
+        Ok(bills)
+    })
+}
+
 /// Sends the same request several times to a deployment.
 ///
 /// # Errors

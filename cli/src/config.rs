@@ -29,6 +29,11 @@ pub struct Settings {
     pub seed: u64,
     /// Seconds that one measuring process may take.
     pub deadline: u64,
+    /// Further CPU shares to measure models at, as `0.5,1,2`, or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<String>,
+    /// Whether to look for the memory that functions need, by running.
+    pub memory_search: bool,
     /// How to partition.
     pub strategy: String,
     /// Largest memory of a function, in MiB.
@@ -109,6 +114,8 @@ const KEYS: &[&str] = &[
     "repeats",
     "seed",
     "deadline",
+    "shares",
+    "memory_search",
     "strategy",
     "max_memory",
     "max_slices",
@@ -135,6 +142,9 @@ const KEYS: &[&str] = &[
     "state",
 ];
 
+/// No more CPUs are measured unasked: Lambda's largest function has 5.8.
+const MOST_CPUS: usize = 6;
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -145,6 +155,8 @@ impl Default for Settings {
             repeats: 5,
             seed: 0,
             deadline: 300,
+            shares: None,
+            memory_search: true,
             strategy: "optimal".to_owned(),
             max_memory: None,
             max_slices: None,
@@ -222,6 +234,7 @@ impl Settings {
             ));
         }
         settings.check_workload()?;
+        settings.shares()?;
         Ok(settings)
     }
 
@@ -265,6 +278,38 @@ impl Settings {
             Some(other) => Err(Failure::usage(format!("`{other}` is no billing"))
                 .hint("use `--billing per-request` or `--billing always-on`")),
         }
+    }
+
+    /// The CPU shares to measure models at besides that of functions: those asked for, else a
+    /// quarter, a half, and whole numbers up to what this machine and Lambda have.
+    ///
+    /// # Errors
+    /// When one is no share that this machine has.
+    pub fn shares(&self) -> Result<Vec<MilliCpu>, Failure> {
+        let most = tranche_host::usable_cpus();
+        let Some(text) = &self.shares else {
+            let whole = (1..=most.min(MOST_CPUS)).map(|cpus| MilliCpu(cpus as u32 * 1000));
+            return Ok([MilliCpu(250), MilliCpu(500)].into_iter().chain(whole).collect());
+        };
+        if text.trim() == "none" {
+            return Ok(Vec::new());
+        }
+        let share = |part: &str| {
+            let cpus: f64 = part.trim().parse().ok()?;
+            (0.05..=most as f64).contains(&cpus).then(|| MilliCpu((cpus * 1000.0).round() as u32))
+        };
+        let mut shares: Vec<MilliCpu> = text
+            .split(',')
+            .map(|part| {
+                share(part).ok_or_else(|| {
+                    Failure::usage(format!("`{}` is no CPU share between 0.05 and {most}", part.trim()))
+                        .hint("shares are given as `--shares 0.5,1,2`, or `--shares none`")
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        shares.sort_unstable();
+        shares.dedup();
+        Ok(shares)
     }
 
     /// CPU share of each function.

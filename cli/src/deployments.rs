@@ -91,6 +91,31 @@ impl Deployed {
         Self::start_with(context, settings, bundle, name, options)
     }
 
+    /// Deploys a bundle to be measured as planned, verified or not.
+    ///
+    /// # Errors
+    /// When it cannot be deployed.
+    pub fn start_unverified(
+        context: &Context,
+        settings: &Settings,
+        bundle: &Path,
+        name: &str,
+    ) -> Result<Self, Failure> {
+        let options = DeployOptions { allow_unverified: true, ..DeployOptions::default() };
+        Self::start_with(context, settings, bundle, name, options)
+    }
+
+    /// Functions that the kernel has killed at their memory limits.
+    #[must_use]
+    pub fn out_of_memory(&self) -> Vec<String> {
+        let Ok(status) = self.target.status(&self.deployment.name) else { return Vec::new() };
+        let killed = status
+            .functions
+            .into_iter()
+            .filter(|function| function.last_exit.is_some_and(|exit| exit.out_of_memory));
+        killed.map(|function| function.name).collect()
+    }
+
     fn start_with(
         context: &Context,
         settings: &Settings,

@@ -10,14 +10,11 @@ use crate::verification;
 use std::path::Path;
 use tranche_engine::{Engine, LoadOptions};
 use tranche_packager::{PackageError, package, package_expected};
-use tranche_partitioner::{CostModel, Pricing, Problem, Strategy, partition, reprice};
+use tranche_partitioner::{CostModel, Pricing, Problem, Strategy, partition};
 use tranche_profiler::{KnownTensors, ProfileRequest, Progress, environment};
 use tranche_schema::{
     Constraints, Document as _, Manifest, Plan, Profile, ProfileSettings, Tensor, TensorSpec, Verification,
 };
-
-/// Rounds of measuring chosen slices and planning again.
-const ROUNDS: usize = 5;
 
 /// A model on its way, with everything its stages need.
 pub struct Walk<'a> {
@@ -95,13 +92,16 @@ impl Walk<'_> {
             library: library.as_deref(),
             optimise: self.settings.optimise,
             settings: &settings,
-            cpu: self.settings.cpu(),
+            shares: &self.settings.shares()?,
+            memory_search: self.settings.memory_search,
             child: &measuring_process()?,
             deadline: self.settings.deadline(),
             cache,
+            link: &|| self.link(),
         };
         let bar = self.context.printer.bar(1, "Measuring");
         let found = work(&request, &mut |progress| match progress {
+            Progress::Unlimited { notice } => bar.suspend(|| self.tell_unlimited(&notice)),
             Progress::Whole => bar.set_message("whole model"),
             Progress::Layers { done, total } => {
                 bar.set_message("layers");
@@ -116,6 +116,16 @@ impl Walk<'_> {
         });
         bar.finish_and_clear();
         Ok(found?)
+    }
+
+    /// Says once what this machine cannot measure.
+    fn tell_unlimited(&self, notice: &str) {
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| {
+            self.context.printer.warning(&format!(
+                "CPU shares and memory limits are measured only where this machine can limit them: {notice}"
+            ));
+        });
     }
 
     /// Plans with the settings' strategy and constraints.
@@ -153,7 +163,7 @@ impl Walk<'_> {
         })
     }
 
-    fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {
+    pub(crate) fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {
         let problem =
             Problem::new(&self.prepared.graph, &self.prepared.layers, &self.prepared.identity, profile)?;
         let workload = self.settings.workload();
@@ -203,91 +213,6 @@ impl Walk<'_> {
         Ok((profile, plan, manifest))
     }
 
-    /// Plans, packages and measures the chosen slices, and plans again with what was
-    /// measured, until the plan is one whose slices are all measured or the rounds
-    /// are over. Of the plans measured, the cheapest is taken: estimates only say
-    /// what is worth measuring. The bundle holds that plan.
-    ///
-    /// # Errors
-    /// As the stages; when every measured plan breaks the constraints.
-    pub fn settle(
-        &self,
-        profile: &mut Profile,
-        strategy: &Strategy,
-        constraints: &Constraints,
-        bundle: &Path,
-    ) -> Result<(Plan, Manifest), Failure> {
-        let mut tensors = KnownTensors::default();
-        let mut tried: Vec<Plan> = Vec::new();
-        let mut packaged = self.partition_as(profile, strategy, constraints)?;
-        for _ in 0..ROUNDS {
-            let manifest = self.package(&packaged, bundle)?;
-            self.measure_slices(profile, bundle, &manifest, &packaged, &mut tensors)?;
-            let next = self.partition_as(profile, strategy, constraints)?;
-            let seen = same_cuts(&next, &packaged) || tried.iter().any(|plan| same_cuts(plan, &next));
-            tried.push(std::mem::replace(&mut packaged, next));
-            if seen {
-                break;
-            }
-        }
-        if *strategy == Strategy::Optimal && tried.iter().all(|plan| plan.slices.len() == 1) {
-            tried.extend(self.try_a_cut(profile, constraints, bundle, &mut tensors)?);
-        }
-        let plan = self.cheapest(profile, strategy, constraints, &tried)?;
-        let manifest = self.package(&plan, bundle)?;
-        Ok((plan, manifest))
-    }
-
-    /// The best plan with a cut, measured: estimates of parts are less certain than the
-    /// measured whole, and should not decide against every cut unheard.
-    fn try_a_cut(
-        &self,
-        profile: &mut Profile,
-        constraints: &Constraints,
-        bundle: &Path,
-        tensors: &mut KnownTensors,
-    ) -> Result<Option<Plan>, Failure> {
-        let with_a_cut = Constraints { min_slices: Some(2), ..*constraints };
-        // Where there is no place to cut, the whole stands.
-        let Ok(plan) = self.partition_as(profile, &Strategy::Optimal, &with_a_cut) else { return Ok(None) };
-        let manifest = self.package(&plan, bundle)?;
-        self.measure_slices(profile, bundle, &manifest, &plan, tensors)?;
-        Ok(Some(Plan { constraints: *constraints, ..plan }))
-    }
-
-    /// The cheapest of plans whose slices the profile has measured, and of the whole
-    /// model in one function, which wins ties, where the strategy may choose it.
-    fn cheapest(
-        &self,
-        profile: &Profile,
-        strategy: &Strategy,
-        constraints: &Constraints,
-        tried: &[Plan],
-    ) -> Result<Plan, Failure> {
-        let (problem, cost) = self.problem(profile)?;
-        let free = *strategy == Strategy::Optimal && constraints.min_slices.is_none_or(|least| least <= 1);
-        let unsplit =
-            if free { partition(&problem, &cost, &Strategy::Unsplit, constraints).ok() } else { None };
-        let mut best = unsplit.map(|plan| Plan { strategy: strategy.to_string(), ..plan });
-        let mut refused = None;
-        for plan in tried {
-            match reprice(&problem, &cost, strategy, plan) {
-                Ok(plan) => {
-                    let cheaper = best
-                        .as_ref()
-                        .is_none_or(|best| plan.prediction.memory_time < best.prediction.memory_time);
-                    best = if cheaper { Some(plan) } else { best };
-                }
-                Err(error) => refused = Some(error),
-            }
-        }
-        match (best, refused) {
-            (Some(plan), _) => Ok(plan),
-            (None, Some(error)) => Err(error.into()),
-            (None, None) => Err(Failure::bug("no plan was tried")),
-        }
-    }
-
     /// Compares whole and sliced model and writes the record beside the bundle.
     ///
     /// # Errors
@@ -321,8 +246,4 @@ impl Walk<'_> {
         record.write(&Verification::path_beside(bundle))?;
         Ok(record)
     }
-}
-
-fn same_cuts(left: &Plan, right: &Plan) -> bool {
-    left.slices.iter().map(|slice| &slice.layers).eq(right.slices.iter().map(|slice| &slice.layers))
 }

@@ -126,6 +126,13 @@ pub fn library_in(cache: &Path) -> PathBuf {
     cache.join("engines").join(format!("onnxruntime-{ONNXRUNTIME_VERSION}")).join("libonnxruntime.so")
 }
 
+/// The library that [`open_engine`] loads for an engine where `given` is the one asked for;
+/// `None` for an engine that is built in, or where there is none.
+#[must_use]
+pub fn library_of(engine: &str, given: Option<&Path>) -> Option<PathBuf> {
+    if engine == ONNXRUNTIME { find_library(given) } else { None }
+}
+
 fn find_library(given: Option<&Path>) -> Option<PathBuf> {
     given
         .map(Path::to_owned)

@@ -30,7 +30,7 @@ pub use compare::{CompareError, Difference, compare};
 pub use discover::open_onnxruntime;
 pub use discover::{
     BUILT_IN, DEFAULT_ENGINE, EngineStatus, LIBRARY_VARIABLE, ONNXRUNTIME_VERSION, cached_library,
-    library_in, open_engine, survey,
+    library_in, library_of, open_engine, survey,
 };
 pub use error::EngineError;
 #[cfg(feature = "onnxruntime")]

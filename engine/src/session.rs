@@ -33,6 +33,11 @@ pub trait Engine: Send + Sync {
     /// Its version.
     fn version(&self) -> String;
 
+    /// Whether [`LoadOptions::threads`] above one makes a difference.
+    fn uses_threads(&self) -> bool {
+        true
+    }
+
     /// Loads a model whose inputs will have these types and shapes, in this
     /// order, and of whose outputs these names are wanted, in this order.
     ///

@@ -47,6 +47,10 @@ impl Engine for TractEngine {
         VERSION.to_owned()
     }
 
+    fn uses_threads(&self) -> bool {
+        false
+    }
+
     fn load(
         &self,
         model: &Path,

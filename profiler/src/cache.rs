@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tranche_schema::{
-    Digest, Document as _, DocumentError, Environment, ModelIdentity, Profile, ProfileSettings, TensorSpec,
+    Digest, Document as _, DocumentError, Environment, LimitsEnforced, MilliCpu, ModelIdentity, Profile,
+    ProfileSettings, TensorSpec,
 };
 
 /// What a profile depends on.
@@ -25,6 +26,12 @@ pub struct CacheKey<'a> {
     pub values: &'a Digest,
     /// Whether the engine optimises the graph.
     pub optimise: bool,
+    /// Further CPU shares.
+    pub shares: &'a [MilliCpu],
+    /// Whether the memory needed is looked for.
+    pub memory_search: bool,
+    /// What can be limited here: less is measured where nothing can be.
+    pub limits: LimitsEnforced,
 }
 
 impl CacheKey<'_> {
@@ -43,7 +50,7 @@ impl CacheKey<'_> {
             self.settings,
             self.layers,
             self.values,
-            self.optimise,
+            (self.optimise, self.shares, self.memory_search, self.limits),
         ))?;
         Ok(folder.join(format!("{}.json", Digest::of(text.as_bytes()).hex())))
     }

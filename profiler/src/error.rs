@@ -30,6 +30,9 @@ pub enum ProfilerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The pipes between the two processes broke.
+    #[error("cannot pass on what was measured: {0}")]
+    Pipe(std::io::Error),
     /// The measuring process did not end in time and was killed.
     #[error("measuring {} did not end within {} s", model.display(), deadline.as_secs())]
     Deadline {
@@ -76,6 +79,7 @@ impl ProfilerError {
             Self::Graph(error) => error.hint(),
             Self::Document(error) => error.hint(),
             Self::File { .. } => "check that the folder for temporary files is writable and has space",
+            Self::Pipe(_) => "the process that started this one has ended",
             Self::Start { .. } => "check that the tranche program may be executed",
             Self::Deadline { .. } => "give it more time with `--deadline`, or fewer repeats with `--repeats`",
             Self::Child { status, .. } if status.contains("signal: 9") => {

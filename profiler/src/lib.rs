@@ -6,15 +6,25 @@
 //! [`tranche_schema::Profile`], cached by everything it depends on ([`cache`]).
 
 pub mod cache;
+mod child;
 mod dominance;
 mod error;
+mod groups;
 mod layers;
 pub mod measure;
+mod memory;
 mod run;
+mod scaling;
+mod slices;
 mod statistics;
+mod subject;
 
+pub use child::ChildProgram;
 pub use dominance::{RULE, mark_dominant};
 pub use error::ProfilerError;
 pub use layers::{LayerTimes, time_layers};
-pub use run::{ChildProgram, KnownTensors, ProfileRequest, Progress, environment, measure_slices, profile};
+pub(crate) use run::temporary_folder;
+pub use run::{ProfileRequest, Progress, environment, profile};
+pub use scaling::fit_scaling;
+pub use slices::{KnownTensors, measure_slices};
 pub use statistics::timing;

@@ -1,18 +1,25 @@
 //! A model run in a process of its own: load, first run, later runs, memory.
 //!
-//! The parent ([`in_process_of_its_own`]) starts a program with a hidden verb,
-//! writes a [`MeasureRequest`] as JSON to its standard input and reads a
-//! [`Measurement`] from its standard output; the child runs [`measure`].
+//! This is the side of the process that measures ([`answer`]); the side that starts it
+//! is in [`crate::child`]. Each line on its standard input is answered by lines on its
+//! standard output, all JSON:
+//!
+//! 1. a [`MeasureRequest`] by `"loaded"` as soon as the session could take requests,
+//!    then by a [`Measurement`];
+//! 2. a number by the times of so many further runs, in milliseconds: whoever asks may
+//!    have changed the process's limits meanwhile.
 
 use crate::{ProfilerError, timing};
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
+use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-use tranche_engine::{Engine, LoadOptions, OutputBuffer};
-use tranche_host::{HostError, Placement};
-use tranche_schema::{AlignedBuffer, ByteCount, Millis, Tensor, TensorSpec, WholeProfile};
+use std::sync::Arc;
+use std::time::Instant;
+use tranche_engine::{Engine, EngineError, LoadOptions, OutputBuffer, Session};
+use tranche_schema::{AlignedBuffer, ByteCount, Millis, Tensor, TensorSpec, TensorView, WholeProfile};
+
+/// The line that says that the session could take requests.
+pub(crate) const LOADED: &str = "\"loaded\"";
 
 /// A tensor's raw bytes in a file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,6 +83,9 @@ pub struct MeasureRequest {
     pub warmup: u32,
     /// Measured runs, at least one.
     pub repeats: u32,
+    /// Whether it holds what a function holds besides: the frames of the request and of
+    /// the answer, and what serves them.
+    pub as_function: bool,
 }
 
 /// What was measured.
@@ -112,129 +122,125 @@ impl Measurement {
     }
 }
 
-/// Measures in this process.
+/// Answers the requests on `input` until it ends.
 ///
 /// # Errors
-/// When a file cannot be read or the engine fails.
-pub fn measure(engine: &dyn Engine, request: &MeasureRequest) -> Result<Measurement, ProfilerError> {
-    let inputs = request.inputs.iter().map(TensorFile::read).collect::<Result<Vec<_>, _>>()?;
-    let specs: Vec<TensorSpec> = request.inputs.iter().map(|input| input.spec.clone()).collect();
+/// When a line is no request, the measurement fails, or the answer cannot be written.
+pub fn answer(
+    input: &mut dyn BufRead,
+    output: &mut dyn Write,
+    open: impl FnOnce(&str, Option<&Path>) -> Result<Arc<dyn Engine>, EngineError>,
+) -> Result<(), ProfilerError> {
+    let mut lines = input.lines();
+    let Some(line) = lines.next() else { return Ok(()) };
+    let request: MeasureRequest = serde_json::from_str(&line.map_err(ProfilerError::Pipe)?)?;
+    let engine = open(&request.engine, request.library.as_deref())?;
+    let _held = request.as_function.then(function_allowance);
     let base_memory_bytes = tranche_host::resident(std::process::id()).unwrap_or_default();
+    let specs: Vec<TensorSpec> = request.inputs.iter().map(|input| input.spec.clone()).collect();
     let options =
         LoadOptions { threads: request.threads, optimise: request.optimise, ..LoadOptions::default() };
     let started = Instant::now();
-    let mut session = engine.load(&request.model, &specs, &request.outputs, &options)?;
+    let session = engine.load(&request.model, &specs, &request.outputs, &options)?;
     let load_ms = Millis::from(started.elapsed());
-    let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
-    let mut run = || -> Result<(Millis, Vec<Option<Tensor>>), ProfilerError> {
+    say(output, LOADED)?;
+    let inputs = request.inputs.iter().map(TensorFile::read).collect::<Result<Vec<_>, _>>()?;
+    let mut runner = Runner { session, inputs: &inputs, request: &request };
+    let (first_run_ms, _) = runner.run()?;
+    for _ in 0..request.warmup {
+        runner.run()?;
+    }
+    let (runs_ms, last) = runner.runs(request.repeats)?;
+    let measurement = Measurement {
+        base_memory_bytes,
+        load_ms,
+        first_run_ms,
+        runs_ms,
+        peak_memory_bytes: tranche_host::peak_resident(std::process::id()).unwrap_or_default(),
+        outputs: write_outputs(&request, &last)?,
+    };
+    drop(last);
+    say(output, &serde_json::to_string(&measurement)?)?;
+    for line in lines {
+        let repeats: u32 = serde_json::from_str(&line.map_err(ProfilerError::Pipe)?)?;
+        say(output, &serde_json::to_string(&runner.runs(repeats)?.0)?)?;
+    }
+    Ok(())
+}
+
+fn say(output: &mut dyn Write, line: &str) -> Result<(), ProfilerError> {
+    writeln!(output, "{line}").and_then(|()| output.flush()).map_err(ProfilerError::Pipe)
+}
+
+fn write_outputs(
+    request: &MeasureRequest,
+    tensors: &[Option<Tensor>],
+) -> Result<Vec<TensorFile>, ProfilerError> {
+    let Some(folder) = &request.output_folder else { return Ok(Vec::new()) };
+    let named = request.outputs.iter().zip(tensors).enumerate();
+    named
+        .filter_map(|(index, (name, tensor))| Some((index, name, tensor.as_ref()?)))
+        .map(|(index, name, tensor)| TensorFile::write(folder, index, name, tensor))
+        .collect()
+}
+
+/// What a function's process has resident beyond the measuring one, before its first
+/// request: runtime, server and connections.
+const FUNCTION_ALLOWANCE: usize = 4 << 20;
+
+fn function_allowance() -> Vec<u8> {
+    touched(FUNCTION_ALLOWANCE)
+}
+
+/// Memory that is resident: written to, in every page.
+fn touched(bytes: usize) -> Vec<u8> {
+    vec![1; bytes]
+}
+
+struct Runner<'a> {
+    session: Box<dyn Session>,
+    inputs: &'a [Tensor],
+    request: &'a MeasureRequest,
+}
+
+impl Runner<'_> {
+    fn runs(&mut self, repeats: u32) -> Result<(Vec<f64>, Vec<Option<Tensor>>), ProfilerError> {
+        let mut times = Vec::new();
+        let mut last = Vec::new();
+        for _ in 0..repeats.max(1) {
+            // A function has sent its answer before the next request.
+            drop(std::mem::take(&mut last));
+            let (elapsed, tensors) = self.run()?;
+            times.push(elapsed.0);
+            last = tensors;
+        }
+        Ok((times, last))
+    }
+
+    fn run(&mut self) -> Result<(Millis, Vec<Option<Tensor>>), ProfilerError> {
+        let frame: Vec<Vec<u8>> = match self.request.as_function {
+            true => self.inputs.iter().map(|tensor| tensor.data().to_vec()).collect(),
+            false => Vec::new(),
+        };
+        let views: Vec<TensorView<'_>> = self.inputs.iter().map(Tensor::view).collect();
         let mut outputs: Vec<OutputBuffer<'_>> =
-            request.outputs.iter().map(|_| OutputBuffer::Engine(None)).collect();
+            self.request.outputs.iter().map(|_| OutputBuffer::Engine(None)).collect();
         let started = Instant::now();
-        session.run(&views, &mut outputs)?;
+        self.session.run(&views, &mut outputs)?;
         let elapsed = Millis::from(started.elapsed());
-        let tensors = outputs
+        drop(frame);
+        let tensors: Vec<Option<Tensor>> = outputs
             .into_iter()
             .map(|output| match output {
                 OutputBuffer::Engine(tensor) => tensor,
                 OutputBuffer::Caller { .. } => None,
             })
             .collect();
+        if self.request.as_function {
+            let coded: Vec<Vec<u8>> =
+                tensors.iter().flatten().map(|tensor| touched(tensor.data().len())).collect();
+            drop(std::hint::black_box(coded));
+        }
         Ok((elapsed, tensors))
-    };
-    let (first_run_ms, mut last) = run()?;
-    for _ in 0..request.warmup {
-        run()?;
     }
-    let mut runs_ms = Vec::new();
-    for _ in 0..request.repeats.max(1) {
-        let (elapsed, tensors) = run()?;
-        runs_ms.push(elapsed.0);
-        last = tensors;
-    }
-    let peak_memory_bytes = tranche_host::peak_resident(std::process::id()).unwrap_or_default();
-    let mut outputs = Vec::new();
-    if let Some(folder) = &request.output_folder {
-        for (index, (name, tensor)) in request.outputs.iter().zip(&last).enumerate() {
-            if let Some(tensor) = tensor {
-                outputs.push(TensorFile::write(folder, index, name, tensor)?);
-            }
-        }
-    }
-    Ok(Measurement { base_memory_bytes, load_ms, first_run_ms, runs_ms, peak_memory_bytes, outputs })
-}
-
-/// The child's side: reads a request from standard input, returns the answer to print.
-///
-/// # Errors
-/// When the request is not one, or the measurement fails.
-pub fn answer(
-    input: &str,
-    open: impl FnOnce(&str, Option<&Path>) -> Result<std::sync::Arc<dyn Engine>, tranche_engine::EngineError>,
-) -> Result<String, ProfilerError> {
-    let request: MeasureRequest = serde_json::from_str(input)?;
-    let engine = open(&request.engine, request.library.as_deref())?;
-    Ok(serde_json::to_string(&measure(&*engine, &request)?)?)
-}
-
-/// The parent's side: measures in a new process started as `program arguments…`.
-///
-/// # Errors
-/// When the process cannot be started, fails, or outlives the deadline.
-pub fn in_process_of_its_own(
-    program: &Path,
-    arguments: &[String],
-    request: &MeasureRequest,
-    deadline: Duration,
-) -> Result<Measurement, ProfilerError> {
-    let text = serde_json::to_string(request)?;
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Nobody would wait for it: it must not outlive this process, however that ends.
-    let placement = Placement { die_with_parent: true, ..Placement::default() };
-    let mut child = tranche_host::spawn(command, placement)
-        .map_err(|error| match error {
-            HostError::Spawn { source, .. } => source,
-            other => std::io::Error::other(other.to_string()),
-        })
-        .map_err(|source| ProfilerError::Start { program: program.to_owned(), source })?
-        .child;
-    if let Some(mut input) = child.stdin.take() {
-        // A child that died early shows in its status below.
-        let _ = input.write_all(text.as_bytes());
-    }
-    let output = drain(child.stdout.take());
-    let messages = drain(child.stderr.take());
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(ProfilerError::Deadline { model: request.model.clone(), deadline });
-            }
-            Err(source) => return Err(ProfilerError::Start { program: program.to_owned(), source }),
-        }
-    };
-    let (output, messages) = (output.join().unwrap_or_default(), messages.join().unwrap_or_default());
-    if !status.success() {
-        let lines: Vec<&str> = messages.trim().lines().collect();
-        return Err(ProfilerError::Child {
-            model: request.model.clone(),
-            status: status.to_string(),
-            message: lines[lines.len().saturating_sub(5)..].join("\n"),
-        });
-    }
-    Ok(serde_json::from_str(&output)?)
-}
-
-fn drain(stream: Option<impl std::io::Read + Send + 'static>) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut stream) = stream {
-            let _ = stream.read_to_end(&mut bytes);
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
 }

@@ -1,7 +1,10 @@
 //! The profile of a model, and of chosen slices.
 
-use crate::measure::{MeasureRequest, Measurement, TensorFile, in_process_of_its_own};
-use crate::{ProfilerError, RULE, cache, mark_dominant, time_layers};
+use crate::child::ChildProgram;
+use crate::groups::Groups;
+use crate::measure::{MeasureRequest, TensorFile};
+use crate::subject::{Measured, Subject};
+use crate::{LayerTimes, ProfilerError, RULE, cache, fit_scaling, mark_dominant, time_layers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,20 +13,12 @@ use tranche_graph::coarsen::Layer;
 use tranche_graph::liveness::peak_live_bytes;
 use tranche_graph::{ExternalPolicy, Graph, TensorId};
 use tranche_schema::{
-    ByteCount, DeviceCost, Digest, Document as _, Environment, LayerProfile, Manifest, MilliCpu,
-    ModelIdentity, Plan, Profile, ProfileSettings, SliceMeasurement, Tensor, TensorSpec,
+    ByteCount, DeviceCost, Digest, Document as _, Environment, LayerProfile, LayerScaling, LinkProfile,
+    MilliCpu, ModelIdentity, Profile, ProfileSettings, Tensor, TensorSpec, Timing,
 };
 
-/// What a measuring process is started as.
-#[derive(Clone, Debug)]
-pub struct ChildProgram {
-    /// The program.
-    pub program: PathBuf,
-    /// Arguments that make it run [`crate::measure::answer`].
-    pub arguments: Vec<String>,
-}
-
 /// What to profile, and how.
+#[derive(Clone, Copy)]
 pub struct ProfileRequest<'a> {
     /// The graph, constants folded.
     pub graph: &'a Graph,
@@ -43,19 +38,28 @@ pub struct ProfileRequest<'a> {
     pub optimise: bool,
     /// Threads, runs, seed.
     pub settings: &'a ProfileSettings,
-    /// CPU share that the functions will have.
-    pub cpu: MilliCpu,
+    /// Further CPU shares to run models at.
+    pub shares: &'a [MilliCpu],
+    /// Whether to look for the smallest memory limit that does not slow, by running.
+    pub memory_search: bool,
     /// How measuring processes are started.
     pub child: &'a ChildProgram,
     /// Time that one measuring process may take.
     pub deadline: Duration,
     /// Folder of kept profiles; `None` measures anew and keeps nothing.
     pub cache: Option<&'a Path>,
+    /// Measures what hand-off takes here: functions are not this crate's to start.
+    pub link: &'a dyn Fn() -> Option<LinkProfile>,
 }
 
 /// How far a profile is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// CPU or memory cannot be limited here, so less is measured.
+    Unlimited {
+        /// Why.
+        notice: String,
+    },
     /// The whole model is being measured.
     Whole,
     /// So many profiled runs are done.
@@ -112,6 +116,9 @@ pub fn profile(
                 layers: &Digest::of(names.join("\n").as_bytes()),
                 values: &Digest::of(&values),
                 optimise: request.optimise,
+                shares: request.shares,
+                memory_search: request.memory_search,
+                limits: Groups::new().available(),
             };
             Some(key.file(folder)?)
         }
@@ -139,33 +146,44 @@ fn profile_anew(
     let outputs: Vec<String> = graph.outputs().iter().map(|&id| graph.tensor(id).name.clone()).collect();
 
     progress(Progress::Whole);
-    let measurement =
-        measure_model(request, folder.path(), &model, request.inputs, &outputs, request.settings.repeats)?;
+    let groups = groups(progress);
+    let threads = request.settings.threads.max(1);
+    let whole = whole_cpus(threads);
+    let files = files_beside(&model)?;
+    let measured =
+        measure_model(request, &groups, folder.path(), &model, files, request.inputs, &outputs, whole)?;
 
-    let options =
-        LoadOptions { threads: request.settings.threads as usize, profile: true, ..LoadOptions::default() };
     let specs: Vec<TensorSpec> = request.inputs.iter().map(|(spec, _)| spec.clone()).collect();
     let views: Vec<_> = request.inputs.iter().map(|(_, tensor)| tensor.view()).collect();
-    let mut session = request.engine.load(&model, &specs, &outputs, &options)?;
     let names: Vec<Vec<&str>> = request
         .layers
         .iter()
         .map(|layer| layer.nodes.iter().map(|&node| graph.node(node).name.as_str()).collect())
         .collect();
-    let total = request.settings.warmup + request.settings.repeats;
-    let times = time_layers(
-        &mut *session,
-        &views,
-        &names,
-        request.settings.warmup,
-        request.settings.repeats,
-        &mut |done| progress(Progress::Layers { done, total }),
-    )?;
-    drop(session);
+    let counts = thread_counts(request, threads);
+    let runs = request.settings.warmup + request.settings.repeats;
+    let total = runs * counts.len() as u32;
+    let mut by_threads = Vec::new();
+    for (index, &threads) in counts.iter().enumerate() {
+        let options = LoadOptions { threads: threads as usize, profile: true, ..LoadOptions::default() };
+        let mut session = request.engine.load(&model, &specs, &outputs, &options)?;
+        let times = time_layers(
+            &mut *session,
+            &views,
+            &names,
+            request.settings.warmup,
+            request.settings.repeats,
+            &mut |done| progress(Progress::Layers { done: index as u32 * runs + done, total }),
+        )?;
+        by_threads.push((threads, times));
+    }
+    let scaling = layer_scaling(&by_threads, request.layers.len());
+    // The first is of the threads that the whole was measured with.
+    let times = by_threads.swap_remove(0).1;
 
     let mut known = times.tensors;
     known.extend(specs.iter().map(|spec| (spec.name.clone(), spec.clone())));
-    known.extend(measurement.outputs.iter().map(|file| (file.spec.name.clone(), file.spec.clone())));
+    known.extend(measured.measurement.outputs.iter().map(|file| (file.spec.name.clone(), file.spec.clone())));
     let activations: Vec<String> = graph
         .tensors()
         .iter()
@@ -179,14 +197,59 @@ fn profile_anew(
         let found = request.engine.tensor_specs(&model, &specs, &views, &activations)?;
         known.extend(found.into_iter().flatten().map(|spec| (spec.name.clone(), spec)));
     }
-    assemble(request, environment, &measurement, &times.layers, &known, &outputs)
+    let layers: Vec<_> = times.layers.into_iter().zip(scaling).collect();
+    assemble(request, environment, &measured, &layers, &known, &outputs)
+}
+
+/// The numbers of threads to time layers with: that of the whole first, then up to the
+/// most that a share comes with.
+fn thread_counts(request: &ProfileRequest<'_>, threads: u32) -> Vec<u32> {
+    let most = request.shares.iter().map(|share| share.threads() as u32).max().unwrap_or(threads);
+    let further = (1..=most).filter(|&count| count != threads && request.engine.uses_threads());
+    std::iter::once(threads).chain(further).collect()
+}
+
+/// The fit of each layer.
+fn layer_scaling(by_threads: &[(u32, LayerTimes)], layers: usize) -> Vec<Option<LayerScaling>> {
+    (0..layers)
+        .map(|layer| {
+            let samples: Vec<_> =
+                by_threads.iter().map(|(threads, times)| (*threads, times.layers[layer].median_ms)).collect();
+            fit_scaling(&samples)
+        })
+        .collect()
+}
+
+/// Control groups; says where they cannot limit CPU or memory.
+pub(crate) fn groups(progress: &mut dyn FnMut(Progress)) -> Groups {
+    let groups = Groups::new();
+    let available = groups.available();
+    if !(available.cpu && available.memory) {
+        progress(Progress::Unlimited { notice: groups.notice().unwrap_or_default() });
+    }
+    groups
+}
+
+/// Every file in a model's folder.
+fn files_beside(model: &Path) -> Result<Vec<PathBuf>, ProfilerError> {
+    let folder = model.parent().unwrap_or(Path::new("."));
+    let broken = |source| ProfilerError::File { path: folder.to_owned(), source };
+    let entries = std::fs::read_dir(folder).map_err(broken)?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(broken)?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }
 
 fn assemble(
     request: &ProfileRequest<'_>,
     environment: Environment,
-    measurement: &Measurement,
-    times: &[tranche_schema::Timing],
+    measured: &Measured,
+    times: &[(Timing, Option<LayerScaling>)],
     known: &BTreeMap<String, TensorSpec>,
     outputs: &[String],
 ) -> Result<Profile, ProfilerError> {
@@ -194,11 +257,11 @@ fn assemble(
     let size = |id: TensorId| known.get(&graph.tensor(id).name).map_or(0, |spec| spec.bytes().0);
     let order: Vec<_> = request.layers.iter().flat_map(|layer| layer.nodes.iter().copied()).collect();
     let liveness = peak_live_bytes(graph, &order, &size);
-    let total_ms: f64 = times.iter().map(|time| time.median_ms.0).sum();
+    let total_ms: f64 = times.iter().map(|(time, _)| time.median_ms.0).sum();
     let mut all_weights = BTreeSet::new();
     let mut layers = Vec::with_capacity(request.layers.len());
     let mut position = 0;
-    for (layer, &time) in request.layers.iter().zip(times) {
+    for (layer, &(time, scaling)) in request.layers.iter().zip(times) {
         all_weights.extend(layer.weights.iter().copied());
         let peak = liveness.per_node[position..position + layer.nodes.len()].iter().copied().max();
         position += layer.nodes.len();
@@ -214,7 +277,7 @@ fn assemble(
             output_bytes: ByteCount(layer.outputs.iter().map(|&id| size(id)).sum()),
             cpu: Some(DeviceCost { time, time_share: share }),
             gpu: None,
-            scaling: None,
+            scaling,
             resource_dominant: None,
         });
     }
@@ -236,11 +299,11 @@ fn assemble(
         resource_dominance_rule: RULE.to_owned(),
         inputs: request.inputs.iter().map(|(spec, _)| spec.clone()).collect(),
         outputs: outputs.iter().map(|name| spec_of(known, name)).collect::<Result<_, _>>()?,
-        whole: measurement.whole(ByteCount(weights), ByteCount(liveness.peak)),
+        whole: measured.whole(ByteCount(weights), ByteCount(liveness.peak)),
         layers,
         tensors: crossing.into_values().collect(),
         slices: Vec::new(),
-        link: None,
+        link: (request.link)(),
     })
 }
 
@@ -257,14 +320,22 @@ fn weight_bytes(graph: &Graph, id: TensorId) -> u64 {
         .unwrap_or(0)
 }
 
-fn measure_model(
+/// A share of as many CPUs.
+pub(crate) fn whole_cpus(count: u32) -> MilliCpu {
+    MilliCpu(count.saturating_mul(1000))
+}
+
+#[expect(clippy::too_many_arguments, reason = "a model, and how it is measured")]
+pub(crate) fn measure_model(
     request: &ProfileRequest<'_>,
+    groups: &Groups,
     folder: &Path,
     model: &Path,
+    files: Vec<PathBuf>,
     inputs: &[(TensorSpec, Tensor)],
     outputs: &[String],
-    repeats: u32,
-) -> Result<Measurement, ProfilerError> {
+    cpu: MilliCpu,
+) -> Result<Measured, ProfilerError> {
     let input_folder = folder.join("inputs");
     let output_folder = folder.join("outputs");
     for path in [&input_folder, &output_folder] {
@@ -275,100 +346,32 @@ fn measure_model(
         .enumerate()
         .map(|(index, (spec, tensor))| TensorFile::write(&input_folder, index, &spec.name, tensor))
         .collect::<Result<Vec<_>, _>>()?;
-    let measurement = MeasureRequest {
-        model: model.to_owned(),
-        inputs,
-        outputs: outputs.to_vec(),
-        output_folder: Some(output_folder),
-        engine: request.engine.name().to_owned(),
-        library: request.library.map(Path::to_owned),
-        threads: request.settings.threads as usize,
-        optimise: request.optimise,
-        warmup: request.settings.warmup,
-        repeats,
+    let subject = Subject {
+        request: MeasureRequest {
+            model: model.to_owned(),
+            inputs,
+            outputs: outputs.to_vec(),
+            output_folder: Some(output_folder),
+            engine: request.engine.name().to_owned(),
+            library: request.library.map(Path::to_owned),
+            threads: cpu.threads(),
+            optimise: request.optimise,
+            warmup: request.settings.warmup,
+            repeats: request.settings.repeats,
+            as_function: false,
+        },
+        files,
+        cpu,
+        shares: request.shares,
+        uses_threads: request.engine.uses_threads(),
+        memory_search: request.memory_search,
+        child: request.child,
+        groups,
+        deadline: request.deadline,
     };
-    let child = request.child;
-    let run = |what: &MeasureRequest| {
-        in_process_of_its_own(&child.program, &child.arguments, what, request.deadline)
-    };
-    let mut found = run(&measurement)?;
-    // Engines that read weights in no fixed order peak higher when the largest comes last.
-    let again = MeasureRequest { output_folder: None, warmup: 0, repeats: 1, ..measurement };
-    for _ in 0..further_loads(request.engine.name()) {
-        found.peak_memory_bytes = found.peak_memory_bytes.max(run(&again)?.peak_memory_bytes);
-    }
-    Ok(found)
+    subject.measure()
 }
 
-/// How many more loads the peak of memory is the highest of. tract holds a copy of
-/// the weight at hand while it converts it, and takes weights in an order that
-/// differs from load to load.
-fn further_loads(engine: &str) -> usize {
-    if engine == "tract" { 2 } else { 0 }
-}
-
-/// Activations by name, kept between calls of [`measure_slices`]: whatever the
-/// cuts, a tensor of one name has one value.
-#[derive(Clone, Debug, Default)]
-pub struct KnownTensors(BTreeMap<String, Tensor>);
-
-/// Measures each slice of a bundle as it will run: in a process of its own, on
-/// the activations that the slices before it make. Slices of which `measured`
-/// tells already are left out.
-///
-/// # Errors
-/// As [`profile`].
-pub fn measure_slices(
-    request: &ProfileRequest<'_>,
-    bundle: &Path,
-    manifest: &Manifest,
-    plan: &Plan,
-    measured: &[SliceMeasurement],
-    tensors: &mut KnownTensors,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Vec<SliceMeasurement>, ProfilerError> {
-    let folder = temporary_folder()?;
-    let tensors = &mut tensors.0;
-    tensors.extend(request.inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())));
-    let mut found = Vec::new();
-    let total = plan.slices.len() as u32;
-    for (index, (slice, packaged)) in plan.slices.iter().zip(&manifest.slices).enumerate() {
-        progress(Progress::Slices { done: index as u32, total });
-        let is_measured =
-            measured.iter().any(|known| known.layers == slice.layers && known.cpu == request.cpu);
-        if is_measured && packaged.outputs.iter().all(|spec| tensors.contains_key(&spec.name)) {
-            continue;
-        }
-        let inputs = packaged
-            .inputs
-            .iter()
-            .map(|spec| {
-                let tensor = tensors
-                    .get(&spec.name)
-                    .ok_or_else(|| ProfilerError::UnknownShape { tensor: spec.name.clone() })?;
-                Ok((spec.clone(), tensor.clone()))
-            })
-            .collect::<Result<Vec<_>, ProfilerError>>()?;
-        let outputs: Vec<String> = packaged.outputs.iter().map(|spec| spec.name.clone()).collect();
-        let place = folder.path().join(index.to_string());
-        let model = bundle.join(&packaged.model);
-        let measurement =
-            measure_model(request, &place, &model, &inputs, &outputs, request.settings.repeats)?;
-        for file in &measurement.outputs {
-            tensors.insert(file.spec.name.clone(), file.read()?);
-        }
-        std::fs::remove_dir_all(&place)
-            .map_err(|source| ProfilerError::File { path: place.clone(), source })?;
-        found.push(SliceMeasurement {
-            layers: slice.layers.clone(),
-            cpu: request.cpu,
-            whole: measurement.whole(slice.prediction.weights_bytes, slice.prediction.peak_activation_bytes),
-            billed: None,
-        });
-    }
-    Ok(found)
-}
-
-fn temporary_folder() -> Result<tempfile::TempDir, ProfilerError> {
+pub(crate) fn temporary_folder() -> Result<tempfile::TempDir, ProfilerError> {
     tempfile::tempdir().map_err(|source| ProfilerError::File { path: std::env::temp_dir(), source })
 }

@@ -72,10 +72,27 @@ pub struct MeasureArguments {
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// CPU shares to measure at besides that of functions, as `0.5,1,2`, or `none` [default: 0.25, 0.5, 1, 2, … as this machine has]
+    #[arg(long, value_name = "CPUS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shares: Option<String>,
+    /// Take the memory of functions from what they had resident, instead of looking for the least by running
+    #[arg(long)]
+    #[serde(rename = "memory_search", serialize_with = "negated", skip_serializing_if = "is_unset")]
+    pub no_memory_search: bool,
     /// Measure again even when the cache has the profile
     #[arg(long)]
     #[serde(skip)]
     pub no_cache: bool,
+}
+
+/// A flag that turns a setting off leaves it alone when it is not given.
+fn is_unset(flag: &bool) -> bool {
+    !flag
+}
+
+fn negated<S: serde::Serializer>(flag: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(!flag)
 }
 
 /// What the plan must respect.

@@ -17,7 +17,7 @@ use tranche_partitioner::price::{Facts, Hop, NamedBytes, Sample};
 use tranche_profiler::KnownTensors;
 use tranche_schema::{
     Bill, Constraints, Document as _, Manifest, MilliCpu, Millis, Plan, PriceModel, Profile, SliceBill,
-    SliceManifest, TensorSpec,
+    SliceManifest, TensorSpec, WholeProfile,
 };
 
 /// A bundle with its plan.
@@ -63,7 +63,7 @@ pub(super) fn measure(
         sliced.manifest.slices.iter().map(|slice| facts(slice, &sliced.plan, &profile)).collect();
     let mut whole_facts = whole.as_ref().map(|whole| {
         let of =
-            |slice| Facts { start_up: Some(profile.whole.load_ms), ..facts(slice, &whole.plan, &profile) };
+            |slice| Facts { start_up: Some(start_up(&profile.whole)), ..facts(slice, &whole.plan, &profile) };
         whole.manifest.slices.iter().map(of).collect::<Vec<_>>()
     });
     for (size, share) in shares {
@@ -196,9 +196,14 @@ fn facts(slice: &SliceManifest, plan: &Plan, profile: &Profile) -> Facts {
         name: slice.name.clone(),
         memory: slice.size.memory_bytes,
         samples: Vec::new(),
-        start_up: measured.map(|measured| measured.whole.load_ms).filter(|load| load.0 > 0.0),
+        start_up: measured.map(|measured| start_up(&measured.whole)).filter(|time| time.0 > 0.0),
         hop: Hop { inputs: named(&slice.inputs), outputs: named(&slice.outputs) },
     }
+}
+
+/// Start of a function, or at least its load.
+fn start_up(whole: &WholeProfile) -> Millis {
+    whole.start_up_ms.unwrap_or(whole.load_ms)
 }
 
 /// Whether a time is more than a tenth longer than one measured with less CPU.

@@ -81,6 +81,17 @@ impl ControlGroup {
         Ok(())
     }
 
+    /// Holds its processes to another CPU share from now on. Whether it is held to it
+    /// then: not where CPU is not limited.
+    pub fn limit_cpu(&mut self, share: MilliCpu) -> bool {
+        let mut set = false;
+        for folder in self.folders.iter().filter(|folder| folder.cpu) {
+            set |= set_cpu(folder, share).is_ok();
+        }
+        self.limits.cpu = set;
+        set
+    }
+
     /// Ids of its processes.
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
