@@ -83,6 +83,28 @@ pub enum ColorChoice {
     Never,
 }
 
+/// When functions that a request needs later are started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OverlapChoice {
+    /// Where functions may have been stopped: on Lambda, and locally with --scale-to-zero
+    #[default]
+    Auto,
+    /// With each request's arrival
+    Always,
+    /// Each when it is called
+    Never,
+}
+
+impl From<OverlapChoice> for tranche_driver::Overlap {
+    fn from(choice: OverlapChoice) -> Self {
+        match choice {
+            OverlapChoice::Auto => Self::Auto,
+            OverlapChoice::Always => Self::Always,
+            OverlapChoice::Never => Self::Never,
+        }
+    }
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -121,12 +143,12 @@ pub enum Verb {
     Lock(LockArguments),
     /// Turn a bundle into running functions
     #[command(
-        after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode\n  tranche deploy bundle --name vgg --target openfaas --registry ghcr.io/me\n  tranche deploy bundle --name vgg --target lambda --step-functions"
+        after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode\n  tranche deploy bundle --name vgg --scale-to-zero 60\n  tranche deploy bundle --name vgg --target openfaas --registry ghcr.io/me\n  tranche deploy bundle --name vgg --target lambda --step-functions"
     )]
     Deploy(Box<DeployArguments>),
     /// Send a request through a deployment; prints or saves the outputs, and the bill
     #[command(
-        after_help = "Examples:\n  tranche invoke vgg --inputs input=image.npy --output answer.npz\n  tranche invoke vgg --random --repeat 20"
+        after_help = "Examples:\n  tranche invoke vgg --inputs input=image.npy --output answer.npz\n  tranche invoke vgg --random --repeat 20\n  tranche invoke vgg --random --overlap never"
     )]
     Invoke(InvokeArguments),
     /// All in one: profile, partition, package, verify, deploy, invoke, bill, destroy
@@ -371,6 +393,9 @@ pub struct DeployArguments {
     /// Seconds for all functions to become ready
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub ready_deadline: u64,
+    /// On the local target: start functions with their first request, stop them after so many seconds without one (0: never)
+    #[arg(long, value_name = "SECONDS")]
+    pub scale_to_zero: Option<u64>,
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewayArguments,
@@ -417,6 +442,9 @@ pub struct InvokeArguments {
     /// Who walks the request through the slices
     #[arg(long, value_enum, default_value_t)]
     pub via: Via,
+    /// When to start the functions that come later while the first runs
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub overlap: OverlapChoice,
     /// With --via hand-on on OpenFaaS: where to listen for the answer
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub callback: std::net::SocketAddr,
