@@ -8,7 +8,7 @@
 pub mod cost;
 pub mod difference;
 mod error;
-mod explain;
+pub mod explain;
 mod manual;
 mod optimal;
 mod plan;
@@ -24,7 +24,7 @@ mod verify;
 
 pub use cost::{ChannelRate, CodecRate, CostModel, Transport};
 pub use error::{Infeasible, PlanError};
-pub use explain::render;
+pub use explain::{render, render_in_full};
 pub use plan::{partition, reprice};
 pub use problem::{BorderTensor, Problem, ProblemLayer, ProblemNode};
 pub use segment::{Costs, Row, Segment};
