@@ -8,7 +8,9 @@ mod pipelines;
 mod report;
 
 pub use cost::{CostArguments, PriceArguments, Walker, WorkloadArguments};
-pub use groups::{EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments};
+pub use groups::{
+    EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments, PricingArguments,
+};
 pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
     GatewayArguments, OpenFaasArguments, PlaceArguments, ScaleArguments, SecretVerb, ServeArguments,
@@ -289,6 +291,9 @@ pub struct PartitionArguments {
     /// What to respect.
     #[command(flatten)]
     pub plan: PlanArguments,
+    /// What it is charged.
+    #[command(flatten)]
+    pub pricing: PricingArguments,
     /// The profile to plan from
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     pub profile: PathBuf,
@@ -451,6 +456,9 @@ pub struct RunArguments {
     /// What to respect.
     #[command(flatten)]
     pub plan: PlanArguments,
+    /// What it is charged.
+    #[command(flatten)]
+    pub pricing: PricingArguments,
     /// The lock file; profile and plan are then taken from the working folder, not made.
     #[command(flatten)]
     pub locked: LockedArguments,

@@ -10,7 +10,7 @@ use crate::verification;
 use std::path::Path;
 use tranche_engine::{Engine, LoadOptions};
 use tranche_packager::{PackageError, package, package_expected};
-use tranche_partitioner::{CostModel, Problem, Strategy, partition, reprice};
+use tranche_partitioner::{CostModel, Pricing, Problem, Strategy, partition, reprice};
 use tranche_profiler::{KnownTensors, ProfileRequest, Progress, environment};
 use tranche_schema::{
     Constraints, Document as _, Manifest, Plan, Profile, ProfileSettings, Tensor, TensorSpec, Verification,
@@ -143,7 +143,10 @@ impl Walk<'_> {
     fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {
         let problem =
             Problem::new(&self.prepared.graph, &self.prepared.layers, &self.prepared.identity, profile)?;
-        let cost = CostModel { cpu: self.settings.cpu(), ..CostModel::of(&problem) };
+        let workload = self.settings.workload();
+        let prices = crate::prices::planned_with(self.settings)?;
+        let pricing = Pricing::of(&prices, self.settings.cpu(), self.settings.billing()?, &workload)?;
+        let cost = CostModel::of(&problem).priced(pricing, workload);
         Ok((problem, cost))
     }
 

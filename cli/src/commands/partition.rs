@@ -7,7 +7,7 @@ use crate::prepare::require;
 use tranche_schema::{Document as _, Profile};
 
 pub fn run(context: &Context, arguments: &PartitionArguments) -> Result<(), Failure> {
-    let settings = context.settings(&[&arguments.engine, &arguments.plan])?;
+    let settings = context.settings(&[&arguments.engine, &arguments.plan, &arguments.pricing])?;
     let mut check = Check::open(&arguments.locked)?;
     require(&arguments.profile, "profile")?;
     let profile = Profile::read(&arguments.profile)?;
