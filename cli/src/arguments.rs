@@ -9,7 +9,8 @@ mod report;
 
 pub use cost::{CostArguments, PriceArguments, Walker, WorkloadArguments};
 pub use groups::{
-    EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments, PricingArguments,
+    ChargeArguments, EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments,
+    PricingArguments,
 };
 pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
@@ -106,7 +107,7 @@ pub enum Verb {
     Partition(PartitionArguments),
     /// Plan a model by every strategy and show the plans side by side
     #[command(
-        after_help = "Examples:\n  tranche compare model.onnx --profile profile.json\n  tranche compare vgg16 --strategy manual=pool1,relu5 --max-memory 1024\n  tranche compare vgg16 --json > compare.json"
+        after_help = "Examples:\n  tranche compare model.onnx --profile profile.json\n  tranche compare vgg16 --strategy manual=pool1,relu5 --max-memory 1024\n  tranche compare vgg16 --prices openfaas --prices aws-lambda-x86 --cold 0.01\n  tranche compare vgg16 --json > compare.json"
     )]
     Compare(CompareArguments),
     /// Write a plan as a page with charts, one HTML file that needs no other

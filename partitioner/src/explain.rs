@@ -42,7 +42,12 @@ pub fn pricing(plan: &Plan) -> Option<String> {
         CostUnit::GibSeconds => "in GiB·s",
         CostUnit::Usd => "in dollars a million requests",
     };
-    (!pricing.name.is_empty()).then(|| format!("{} of {}, {paid}, {unit}", pricing.name, pricing.date))
+    let name = match (pricing.name.as_str(), pricing.date.as_str()) {
+        ("", _) => return None,
+        (name, "") => name.to_owned(),
+        (name, date) => format!("{name} of {date}"),
+    };
+    Some(format!("{name}, {paid}, {unit}"))
 }
 
 /// The requests of a plan, as `1.0 % cold, 0.5 a second, idle functions kept for 600 s`.

@@ -49,7 +49,18 @@ fn a_plan_of_an_older_version_is_read_and_shown_with_memory_time() {
     for new in ["pricing", "workload", "order", "frontier", "residual"] {
         json.as_object_mut().unwrap().remove(new);
     }
-    for new in ["cost", "cost_lower_bound", "unsplit_cost", "cold_latency_ms", "p50_ms", "p99_ms"] {
+    let new = [
+        "cost",
+        "cost_lower_bound",
+        "unsplit_cost",
+        "unsplit_cpu_milli",
+        "cold_latency_ms",
+        "unsplit_cold_latency_ms",
+        "p50_ms",
+        "p99_ms",
+        "unsplit_p99_ms",
+    ];
+    for new in new {
         json["prediction"].as_object_mut().unwrap().remove(new);
     }
     let old = Plan::from_json(&json.to_string(), "plan.json".as_ref()).unwrap();

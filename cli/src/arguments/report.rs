@@ -1,6 +1,6 @@
 //! Plans side by side, and a plan as a page.
 
-use super::groups::{EngineArguments, ModelArguments, PlanArguments};
+use super::groups::{ChargeArguments, EngineArguments, ModelArguments, PlanArguments};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -16,6 +16,12 @@ pub struct CompareArguments {
     /// What to respect; a strategy that is not among the usual ones is compared too.
     #[command(flatten)]
     pub plan: PlanArguments,
+    /// A price file, or a name from `tranche targets` (may be repeated) [default: local]
+    #[arg(long, value_name = "FILE", help_heading = "Prices")]
+    pub prices: Vec<String>,
+    /// How it is charged, and for which requests.
+    #[command(flatten)]
+    pub charge: ChargeArguments,
     /// The profile to plan from
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     pub profile: PathBuf,
