@@ -5,10 +5,12 @@ mod groups;
 mod lambda;
 mod openfaas;
 mod pipelines;
+mod report;
 
 pub use cost::{CostArguments, PriceArguments, Walker, WorkloadArguments};
 pub use groups::{
-    EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments, PricingArguments,
+    ChargeArguments, EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments,
+    PricingArguments,
 };
 pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
@@ -16,6 +18,7 @@ pub use openfaas::{
 };
 
 pub use pipelines::{DiffArguments, LockArguments, LockedArguments};
+pub use report::{CompareArguments, ReportArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -120,9 +123,20 @@ pub enum Verb {
     Profile(ProfileArguments),
     /// Decide which layers run in which function; writes plan.json
     #[command(
-        after_help = "Examples:\n  tranche partition model.onnx --profile profile.json\n  tranche partition model.onnx --strategy similarity --max-slices 4\n  tranche partition model.onnx --strategy manual=pool1,relu5\n  tranche partition model.onnx --locked"
+        visible_alias = "plan",
+        after_help = "Examples:\n  tranche partition model.onnx --profile profile.json\n  tranche plan model.onnx --explain\n  tranche partition model.onnx --strategy similarity --max-slices 4\n  tranche partition model.onnx --strategy manual=pool1,relu5\n  tranche partition model.onnx --locked"
     )]
     Partition(PartitionArguments),
+    /// Plan a model by every strategy and show the plans side by side
+    #[command(
+        after_help = "Examples:\n  tranche compare model.onnx --profile profile.json\n  tranche compare vgg16 --strategy manual=pool1,relu5 --max-memory 1024\n  tranche compare vgg16 --prices openfaas --prices aws-lambda-x86 --cold 0.01\n  tranche compare vgg16 --json > compare.json"
+    )]
+    Compare(CompareArguments),
+    /// Write a plan as a page with charts, one HTML file that needs no other
+    #[command(
+        after_help = "Examples:\n  tranche report plan.json --profile profile.json\n  tranche run vgg16 --json > run.json && tranche report .tranche/vgg16/plan.json --profile .tranche/vgg16/profile.json --bill run.json\n  tranche compare vgg16 --json > compare.json && tranche report --compare compare.json"
+    )]
+    Report(ReportArguments),
     /// Show what two plans do differently: slices, memory, what they are predicted to cost
     #[command(
         after_help = "Examples:\n  tranche diff before/plan.json plan.json\n  tranche diff before/plan.json plan.json --markdown >> \"$GITHUB_STEP_SUMMARY\""
@@ -309,6 +323,9 @@ pub struct PartitionArguments {
     /// Also write all that the search chooses from, for other solvers
     #[arg(long, value_name = "FILE", hide = true)]
     pub steps: Option<PathBuf>,
+    /// Print everything: reasons in full, tensors, the frontier's plans, all notes
+    #[arg(long)]
+    pub explain: bool,
     /// The lock file.
     #[command(flatten)]
     pub locked: LockedArguments,

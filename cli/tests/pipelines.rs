@@ -43,6 +43,8 @@ fn every_verb_is_documented_with_what_it_prints() {
         &["inspect", "gcn_cora"],
         &["profile", "gcn_cora", "--repeats", "1"],
         &["partition", "gcn_cora", "--min-slices", "2"],
+        &["compare", "gcn_cora", "--max-slices", "3"],
+        &["report"],
         &["package", "gcn_cora"],
         &["verify", "gcn_cora"],
         &["lock", "gcn_cora"],

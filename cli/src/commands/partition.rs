@@ -25,5 +25,11 @@ pub fn run(context: &Context, arguments: &PartitionArguments) -> Result<(), Fail
     context
         .printer
         .step("Planned", &format!("{} slice(s) → {}", plan.slices.len(), arguments.output.display()));
-    context.printer.result(&plan, || tranche_partitioner::render(&plan))
+    context.printer.result(&plan, || {
+        if arguments.explain {
+            tranche_partitioner::render_in_full(&plan)
+        } else {
+            tranche_partitioner::render(&plan)
+        }
+    })
 }
