@@ -28,9 +28,9 @@ use tranche_graph::onnx::{
 };
 use tranche_graph::{Graph, Model};
 use tranche_schema::{
-    Bill, ByteCount, Channel, Codec, Constraints, Digest, Document as _, Edge, ElementType, FunctionSize,
-    Frontier, LinkProfile, MilliCpu, Millis, ModelIdentity, Plan, PlanPrediction, PlanPricing, PlanWorkload,
-    SlicePlan, SlicePrediction, Tensor, TensorSpec,
+    Bill, ByteCount, Channel, Codec, Constraints, Digest, Document as _, Edge, ElementType, Frontier,
+    FunctionSize, LinkProfile, MilliCpu, Millis, ModelIdentity, Plan, PlanPrediction, PlanPricing,
+    PlanWorkload, SlicePlan, SlicePrediction, Tensor, TensorSpec,
 };
 
 /// Elements of a small tensor: a kibibyte.
@@ -78,8 +78,7 @@ impl Walk<'_> {
         let input = Tensor::from_f32(vec![1, SMALL], &[0.5; SMALL as usize])
             .map_err(|error| Failure::bug(format!("a tensor for measuring: {error}")))?;
         let inputs = [(spec("x"), input)];
-        let bills =
-            calls::bills(deployed.deployment().clone(), &inputs, CALLS, self.settings.deadline());
+        let bills = calls::bills(deployed.deployment().clone(), &inputs, CALLS, self.settings.deadline());
         deployed.end(false)?;
         let bill = tranche_driver::median(&bills?);
         bill.as_ref().and_then(parts).ok_or_else(|| Failure::bug("a bill lacks slices"))

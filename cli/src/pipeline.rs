@@ -158,9 +158,8 @@ impl Walk<'_> {
         let (problem, cost) = self.problem(profile)?;
         let steps = tranche_partitioner::every_step(&problem, &cost, &self.settings.constraints())?;
         let text = serde_json::to_string(&steps).map_err(|error| Failure::bug(error.to_string()))?;
-        tranche_schema::write_atomically(path, text.as_bytes()).map_err(|error| {
-            Failure::usage(format!("cannot write {}: {error}", path.display()))
-        })
+        tranche_schema::write_atomically(path, text.as_bytes())
+            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
     }
 
     pub(crate) fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {

@@ -34,7 +34,9 @@ fn model(problem: &Problem, (name, text): (&str, &str)) -> CostModel {
 
 fn sizes() -> Vec<usize> {
     let given = std::env::var("TRANCHE_BENCH_LAYERS").ok();
-    given.map_or(vec![250, 500, 1000, 2000, 5000], |list| list.split(',').filter_map(|size| size.parse().ok()).collect())
+    given.map_or(vec![250, 500, 1000, 2000, 5000], |list| {
+        list.split(',').filter_map(|size| size.parse().ok()).collect()
+    })
 }
 
 /// Median of three, at each size; the exponent between a size and the one before it.
@@ -48,15 +50,15 @@ fn growth() {
                 let mut times: Vec<f64> = (0..3)
                     .map(|_| {
                         let started = Instant::now();
-                        let plan = partition(&problem, &model, &Strategy::Optimal, &Constraints::default()).unwrap();
+                        let plan =
+                            partition(&problem, &model, &Strategy::Optimal, &Constraints::default()).unwrap();
                         assert!(!plan.slices.is_empty());
                         started.elapsed().as_secs_f64()
                     })
                     .collect();
                 times.sort_by(f64::total_cmp);
-                let exponent = before.map(|(fewer, time)| {
-                    (times[1] / time).ln() / (layers as f64 / fewer as f64).ln()
-                });
+                let exponent =
+                    before.map(|(fewer, time)| (times[1] / time).ln() / (layers as f64 / fewer as f64).ln());
                 println!(
                     "{{\"what\":\"growth\",\"shape\":\"{shape}\",\"prices\":\"{}\",\"layers\":{layers},\"seconds\":{:.4},\"exponent\":{}}}",
                     prices.0,

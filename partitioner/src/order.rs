@@ -140,8 +140,10 @@ impl Links {
             problem.layers[layer].weights.iter().map(|&weight| problem.weights[weight].0).sum()
         };
         let mut waits = self.waits.clone();
-        let mut ready: BTreeSet<(u64, usize)> =
-            (0..waits.len()).filter(|&layer| waits[layer] == 0).map(|layer| (weights(layer), layer)).collect();
+        let mut ready: BTreeSet<(u64, usize)> = (0..waits.len())
+            .filter(|&layer| waits[layer] == 0)
+            .map(|layer| (weights(layer), layer))
+            .collect();
         let mut order = Vec::with_capacity(waits.len());
         while let Some((_, layer)) = ready.pop_first() {
             order.push(layer);

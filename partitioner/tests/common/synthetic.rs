@@ -116,7 +116,13 @@ fn tensors_of(
     for (layer, readers) in readers.into_iter().enumerate() {
         let to_caller = readers.is_empty();
         let bytes = 1 + random.below(2 * MIB);
-        tensors.push(border(&format!("t{layer}"), Some(layer), readers.into_iter().collect(), bytes, to_caller));
+        tensors.push(border(
+            &format!("t{layer}"),
+            Some(layer),
+            readers.into_iter().collect(),
+            bytes,
+            to_caller,
+        ));
     }
     problem(layers, weights, tensors)
 }
