@@ -2,7 +2,7 @@
 
 use crate::BenchError;
 use crate::catalogue::{inputs, locate};
-use crate::line::{Comparison, Lines, Machine, Measured, Outcome, Predicted, Record, SizeFound};
+use crate::line::{Comparison, Lines, Machine, Outcome, Predicted, Record, SizeFound};
 use crate::program::{Deployed, Program, Wanted};
 use crate::python::{Environment, Place, PythonFunction, Sizing, Started, encode, find_size};
 use crate::turns::{Extent, Request, SizedPython, Turns, in_turn};
@@ -243,12 +243,21 @@ impl<'a> Evaluation<'a> {
 }
 
 fn comparison(turns: &Turns, index: usize, deployed: &Deployed<'_>, size: &SizeFound) -> Outcome {
-    let measured = |index: usize| turns.deployed.get(index).cloned().unwrap_or_else(Measured::default);
+    let measured = |index: usize| match turns.deployed.get(index) {
+        Some(Ok(measured)) => Ok(measured.clone()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("was not called".to_owned()),
+    };
+    let (sliced, unsplit) = match (measured(index), measured(0)) {
+        (Ok(sliced), Ok(unsplit)) => (sliced, unsplit),
+        (Err(reason), _) => return Outcome::Failed(reason),
+        (_, Err(reason)) => return Outcome::Failed(format!("unsplit: {reason}")),
+    };
     let plan = &deployed.plan;
     Outcome::Measured(Box::new(Comparison {
         rounds: turns.rounds,
-        sliced: measured(index),
-        unsplit: measured(0),
+        sliced,
+        unsplit,
         python: turns.python.clone(),
         python_size: size.clone(),
         predicted: predicted(plan),

@@ -21,7 +21,9 @@ mod usage;
 pub use catalogue::{MODELS, TRAINED};
 pub use error::BenchError;
 pub use evaluate::{Evaluation, Settings};
-pub use line::{FunctionMeasured, Lines, Machine, Measured, Outcome, Predicted, Record, SizeFound};
+pub use line::{
+    Comparison, FunctionMeasured, Lines, Machine, Measured, Outcome, Predicted, Record, SizeFound,
+};
 pub use money::PriceList;
 pub use program::{Program, default_cache, existing, made};
 pub use python::{Environment, PythonFunction, Started};

@@ -123,6 +123,10 @@ pub struct Measured {
     pub billed: Spread,
     /// Sum over the functions of limit times billed time, in GiB·s.
     pub memory_time: Spread,
+    /// Calls of functions that were made again, over all rounds: what they took before is in
+    /// the latency alone.
+    #[serde(default)]
+    pub retries: u32,
 }
 
 /// One function.

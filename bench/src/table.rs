@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// gains; predictions against measurements; what a million requests are charged.
 #[must_use]
 pub fn render(records: &[&Record], prices: &[PriceList]) -> String {
-    let mut text = String::new();
+    let mut text = summary(records);
     for group in groups(records) {
         let Some(first) = group.first() else { continue };
         let _ = writeln!(text, "## {}\n", title(first));
@@ -19,6 +19,53 @@ pub fn render(records: &[&Record], prices: &[PriceList]) -> String {
     }
     text.push_str(&predictions(records));
     text
+}
+
+/// One line for each engine, list of prices and strategy: means over the models.
+fn summary(records: &[&Record]) -> String {
+    let mut text = String::from(
+        "## Summary\n\n\
+         | plans | models | failed | sliced | gain over whole | losses | gain over Python | losses | \
+         latency against whole | efficiency: Python, whole, sliced |\n|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for group in groups(records) {
+        let Some(first) = group.first() else { continue };
+        let found: Vec<&Comparison> = group.iter().filter_map(|record| record.measured()).collect();
+        let over_whole: Vec<f64> =
+            found.iter().filter_map(|one| gain(Some(&one.unsplit), &one.sliced)).collect();
+        let over_python: Vec<f64> =
+            found.iter().filter_map(|one| gain(one.python.as_ref(), &one.sliced)).collect();
+        let latency: Vec<f64> =
+            found.iter().map(|one| one.sliced.latency.median / one.unsplit.latency.median).collect();
+        let losses = |gains: &[f64]| gains.iter().filter(|gain| is_loss(**gain)).count();
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {}, {}, {} |",
+            title(first),
+            found.len(),
+            group.len() - found.len(),
+            found.iter().filter(|one| one.sliced.functions.len() > 1).count(),
+            shown_gain(geometric_mean(&over_whole)),
+            losses(&over_whole),
+            shown_gain(geometric_mean(&over_python)),
+            losses(&over_python),
+            geometric_mean(&latency).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}x")),
+            mean_efficiency(&found, |one| one.python.as_ref()),
+            mean_efficiency(&found, |one| Some(&one.unsplit)),
+            mean_efficiency(&found, |one| Some(&one.sliced)),
+        );
+    }
+    text.push('\n');
+    text
+}
+
+/// The arithmetic mean: efficiencies are shares, not ratios of costs.
+fn mean_efficiency(found: &[&Comparison], of: impl Fn(&Comparison) -> Option<&Measured>) -> String {
+    let shares: Vec<f64> = found.iter().filter_map(|one| of(one)?.efficiency()).collect();
+    if shares.is_empty() {
+        return "–".to_owned();
+    }
+    format!("{:.0} %", shares.iter().sum::<f64>() / shares.len() as f64 * 100.0)
 }
 
 /// Records of one engine, list of prices and strategy, in order of their first.
@@ -70,7 +117,7 @@ fn gains(group: &[&Record]) -> String {
             text,
             "| {} | {} | {} | {} | {} | {} | {} | ± {:.1} % |",
             record.model,
-            found.sliced.functions.len(),
+            slices(&found.sliced),
             three(found, 4, |one| one.memory_time.median),
             shown_gain(whole),
             shown_gain(python),
@@ -89,17 +136,31 @@ fn gains(group: &[&Record]) -> String {
     text
 }
 
+fn slices(sliced: &Measured) -> String {
+    let count = sliced.functions.len();
+    let free = sliced.functions.iter().any(|function| !function.limited);
+    let notes =
+        [(free, "without limits".to_owned()), (sliced.retries > 0, format!("{} retries", sliced.retries))];
+    let notes: Vec<String> = notes.into_iter().filter_map(|(is, note)| is.then_some(note)).collect();
+    if notes.is_empty() { count.to_string() } else { format!("{count} ({})", notes.join(", ")) }
+}
+
 /// How many times the memory-time of the slices the other's is.
 fn gain(other: Option<&Measured>, sliced: &Measured) -> Option<f64> {
     let (other, sliced) = (other?.memory_time.median, sliced.memory_time.median);
     (sliced > 0.0).then(|| other / sliced)
 }
 
-/// Below 1 it is a loss, and says so. What is equal within a hundredth is neither.
+/// What is equal to two digits is none.
+fn is_loss(gain: f64) -> bool {
+    gain < 0.995
+}
+
+/// A loss says that it is one.
 fn shown_gain(gain: Option<f64>) -> String {
     match gain {
         None => "–".to_owned(),
-        Some(gain) if gain < 0.995 => format!("{gain:.2}x (loss)"),
+        Some(gain) if is_loss(gain) => format!("{gain:.2}x (loss)"),
         Some(gain) => format!("{gain:.2}x"),
     }
 }

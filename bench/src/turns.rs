@@ -3,7 +3,7 @@
 use crate::BenchError;
 use crate::line::{FunctionMeasured, Measured};
 use crate::program::Deployed;
-use crate::python::{Answer, PythonFunction, RawTensor};
+use crate::python::{PythonFunction, RawTensor};
 use crate::statistics::Spread;
 use crate::usage::{Sampler, Usage};
 use bytes::Bytes;
@@ -42,8 +42,8 @@ pub struct Request<'a> {
 pub struct Turns {
     /// Rounds that count.
     pub rounds: u32,
-    /// One entry a deployment.
-    pub deployed: Vec<Measured>,
+    /// One entry a deployment, or why it failed.
+    pub deployed: Vec<Result<Measured, BenchError>>,
     /// Largest difference of each deployment's outputs from Python's.
     pub differences: Vec<Option<f64>>,
     /// The Python function.
@@ -55,12 +55,32 @@ pub struct Turns {
 struct Times {
     latency: Vec<f64>,
     billed: Vec<Vec<f64>>,
+    retries: u32,
+    outputs: Vec<(String, Tensor)>,
+    failure: Option<BenchError>,
 }
 
 impl Times {
     fn push(&mut self, latency: f64, billed: Vec<f64>) {
         self.latency.push(latency);
         self.billed.push(billed);
+    }
+
+    /// Sends a request, unless one failed before.
+    async fn call(&mut self, one: &Deployed<'_>, request: &Request<'_>, counts: bool) {
+        if self.failure.is_some() {
+            return;
+        }
+        match call(&one.driver, request).await {
+            Ok(called) => {
+                self.outputs = called.outputs;
+                if counts {
+                    self.retries += called.retries;
+                    self.push(called.latency_ms, called.billed_ms);
+                }
+            }
+            Err(error) => self.failure = Some(error),
+        }
     }
 }
 
@@ -79,7 +99,7 @@ pub struct SizedPython<'a> {
 /// and therefore comes last.
 ///
 /// # Errors
-/// When a request fails.
+/// When the Python function fails. A deployment that fails is called no more.
 pub async fn in_turn(
     deployed: &[&Deployed<'_>],
     mut python: Option<SizedPython<'_>>,
@@ -88,7 +108,6 @@ pub async fn in_turn(
 ) -> Result<Turns, BenchError> {
     let mut times: Vec<Times> = deployed.iter().map(|_| Times::default()).collect();
     let mut python_times = Times::default();
-    let mut outputs: Vec<Vec<(String, Tensor)>> = vec![Vec::new(); deployed.len()];
     let mut expected: Vec<RawTensor> = Vec::new();
     let start = Instant::now();
     let mut rounds = 0;
@@ -97,28 +116,31 @@ pub async fn in_turn(
         if counts && rounds >= LEAST_ROUNDS && start.elapsed() >= extent.budget {
             break;
         }
-        for ((one, times), outputs) in deployed.iter().zip(&mut times).zip(&mut outputs) {
-            let (latency, billed, given) = call(&one.driver, request).await?;
-            *outputs = given;
-            if counts {
-                times.push(latency, billed);
-            }
-        }
-        if let Some(python) = &mut python {
-            let Answer { billed_ms, latency_ms, outputs } =
-                python.function.invoke(request.body, extent.deadline).await?;
-            expected = outputs;
-            if counts {
-                python_times.push(latency_ms, vec![billed_ms]);
+        // Another one first each time: who comes after whom makes no difference in the end.
+        let callers = deployed.len() + usize::from(python.is_some());
+        for place in 0..callers {
+            let index = (place + round as usize) % callers;
+            if let (Some(one), Some(times)) = (deployed.get(index), times.get_mut(index)) {
+                times.call(one, request, counts).await;
+            } else if let Some(python) = &mut python {
+                let answer = python.function.invoke(request.body, extent.deadline).await?;
+                expected = answer.outputs;
+                if counts {
+                    python_times.push(answer.latency_ms, vec![answer.billed_ms]);
+                }
             }
         }
         rounds += u32::from(counts);
     }
-    let differences = outputs.iter().map(|given| difference(given, &expected)).collect();
+    let differences = times.iter().map(|times| difference(&times.outputs, &expected)).collect();
     let mut measured = Vec::new();
-    for (one, times) in deployed.iter().zip(&times) {
-        let usage = watch_deployed(one, request).await?;
-        measured.push(assemble(functions_of(&one.driver), times, &usage));
+    for (one, mut times) in deployed.iter().zip(times) {
+        measured.push(match times.failure.take() {
+            Some(failure) => Err(failure),
+            None => watch_deployed(one, request)
+                .await
+                .map(|usage| assemble(functions_of(&one.driver), &times, &usage)),
+        });
     }
     let python = match python {
         None => None,
@@ -135,14 +157,24 @@ pub async fn in_turn(
     Ok(Turns { rounds, deployed: measured, differences, python })
 }
 
-/// Latency, the functions' billed times, and outputs.
-async fn call(
-    driver: &Driver,
-    request: &Request<'_>,
-) -> Result<(f64, Vec<f64>, Vec<(String, Tensor)>), BenchError> {
+struct Called {
+    latency_ms: f64,
+    /// Of each function.
+    billed_ms: Vec<f64>,
+    /// Tries beyond the first, of all functions.
+    retries: u32,
+    outputs: Vec<(String, Tensor)>,
+}
+
+async fn call(driver: &Driver, request: &Request<'_>) -> Result<Called, BenchError> {
     let answer = driver.invoke(request.inputs.to_vec()).await?;
-    let billed = answer.bill.slices.iter().map(|slice| slice.measured.billed_ms.0).collect();
-    Ok((answer.bill.latency_ms.0, billed, answer.outputs))
+    let slices = &answer.bill.slices;
+    Ok(Called {
+        latency_ms: answer.bill.latency_ms.0,
+        billed_ms: slices.iter().map(|slice| slice.measured.billed_ms.0).collect(),
+        retries: slices.iter().map(|slice| slice.attempts.saturating_sub(1)).sum(),
+        outputs: answer.outputs,
+    })
 }
 
 async fn watch_deployed(one: &Deployed<'_>, request: &Request<'_>) -> Result<Vec<Usage>, BenchError> {
@@ -215,6 +247,7 @@ fn assemble(functions: Vec<FunctionMeasured>, times: &Times, usage: &[Usage]) ->
         latency: Spread::of(&times.latency),
         billed: Spread::of(&sums),
         memory_time: Spread::of(&memory_times),
+        retries: times.retries,
     }
 }
 

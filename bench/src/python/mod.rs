@@ -6,6 +6,6 @@ mod size;
 mod wire;
 
 pub use environment::Environment;
-pub use function::{Answer, Place, PythonFunction, Started};
+pub use function::{Place, PythonFunction, Started};
 pub use size::{Sizing, find_size};
 pub use wire::{RawTensor, encode};
