@@ -7,7 +7,9 @@ mod openfaas;
 mod pipelines;
 
 pub use cost::{CostArguments, PriceArguments, Walker, WorkloadArguments};
-pub use groups::{EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments};
+pub use groups::{
+    EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments, PricingArguments,
+};
 pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
     GatewayArguments, OpenFaasArguments, PlaceArguments, ScaleArguments, SecretVerb, ServeArguments,
@@ -276,9 +278,15 @@ pub struct PartitionArguments {
     /// What to respect.
     #[command(flatten)]
     pub plan: PlanArguments,
+    /// What it is charged.
+    #[command(flatten)]
+    pub pricing: PricingArguments,
     /// The profile to plan from
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     pub profile: PathBuf,
+    /// Also write all that the search chooses from, for other solvers
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub steps: Option<PathBuf>,
     /// The lock file.
     #[command(flatten)]
     pub locked: LockedArguments,
@@ -435,6 +443,9 @@ pub struct RunArguments {
     /// What to respect.
     #[command(flatten)]
     pub plan: PlanArguments,
+    /// What it is charged.
+    #[command(flatten)]
+    pub pricing: PricingArguments,
     /// The lock file; profile and plan are then taken from the working folder, not made.
     #[command(flatten)]
     pub locked: LockedArguments,

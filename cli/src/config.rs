@@ -7,7 +7,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use tranche_schema::{ByteCount, Constraints, MilliCpu, Millis};
+use tranche_schema::{Billing, ByteCount, Constraints, MilliCpu, Millis, PlanWorkload};
 
 /// Everything a project file (`tranche.toml`) or the environment (`TRANCHE_…`)
 /// can set; flags of the same names win.
@@ -75,6 +75,24 @@ pub struct Settings {
     /// Price file, or the name of a built-in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<String>,
+    /// What is paid for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing: Option<String>,
+    /// Share of requests that meet no started function.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold: Option<f64>,
+    /// Requests a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Seconds that an idle function is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<f64>,
+    /// Longest latency of a request that meets no started function, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_slo: Option<f64>,
+    /// Largest weights of a slice, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_weights: Option<u64>,
     /// Folder of profiles, models and engines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -107,6 +125,12 @@ const KEYS: &[&str] = &[
     "role",
     "bucket",
     "prices",
+    "billing",
+    "cold",
+    "rate",
+    "keep_alive",
+    "cold_slo",
+    "max_weights",
     "cache",
     "state",
 ];
@@ -137,6 +161,12 @@ impl Default for Settings {
             role: None,
             bucket: None,
             prices: None,
+            billing: None,
+            cold: None,
+            rate: None,
+            keep_alive: None,
+            cold_slo: None,
+            max_weights: None,
             cache: None,
             state: None,
         }
@@ -186,7 +216,55 @@ impl Settings {
         if settings.slo.is_some_and(|slo| !(slo.is_finite() && slo > 0.0)) {
             return Err(Failure::usage("the latency bound (`--slo`) is a positive number of milliseconds"));
         }
+        if settings.cold_slo.is_some_and(|slo| !(slo.is_finite() && slo > 0.0)) {
+            return Err(Failure::usage(
+                "the bound on a cold request (`--cold-slo`) is a positive number of milliseconds",
+            ));
+        }
+        settings.check_workload()?;
         Ok(settings)
+    }
+
+    fn check_workload(&self) -> Result<(), Failure> {
+        if let Some(cold) = self.cold.filter(|cold| !(0.0..=1.0).contains(cold)) {
+            return Err(Failure::usage(format!("`--cold {cold}` is no share between 0 and 1")));
+        }
+        if let Some(rate) = self.rate.filter(|rate| !(rate.is_finite() && *rate > 0.0 && *rate < 1e9)) {
+            return Err(Failure::usage(format!("`--rate {rate}` is no rate of requests")));
+        }
+        let keep_alive = self.keep_alive.filter(|seconds| !(seconds.is_finite() && *seconds >= 0.0));
+        if let Some(seconds) = keep_alive {
+            return Err(Failure::usage(format!("`--keep-alive {seconds}` is no number of seconds")));
+        }
+        Ok(())
+    }
+
+    /// The requests to plan for. Where functions are kept for a time, the share of requests
+    /// that come after it follows from the rate ([`tranche_partitioner::cold_fraction`]).
+    #[must_use]
+    pub fn workload(&self) -> PlanWorkload {
+        let kept = self.rate.zip(self.keep_alive);
+        PlanWorkload {
+            cold_fraction: self.cold.unwrap_or_else(|| {
+                kept.map_or(0.0, |(rate, seconds)| tranche_partitioner::cold_fraction(rate, seconds))
+            }),
+            rate_per_second: self.rate,
+            keep_alive_seconds: self.keep_alive,
+        }
+    }
+
+    /// What is paid for, where that was asked for.
+    ///
+    /// # Errors
+    /// When it is neither `per-request` nor `always-on`.
+    pub fn billing(&self) -> Result<Option<Billing>, Failure> {
+        match self.billing.as_deref() {
+            None => Ok(None),
+            Some("per-request") => Ok(Some(Billing::PerRequest)),
+            Some("always-on") => Ok(Some(Billing::AlwaysOn)),
+            Some(other) => Err(Failure::usage(format!("`{other}` is no billing"))
+                .hint("use `--billing per-request` or `--billing always-on`")),
+        }
     }
 
     /// CPU share of each function.
@@ -209,7 +287,8 @@ impl Settings {
             max_slices: self.max_slices,
             min_slices: self.min_slices,
             latency_ms: self.slo.map(Millis),
-            ..Constraints::default()
+            cold_latency_ms: self.cold_slo.map(Millis),
+            max_weights_bytes: self.max_weights.map(ByteCount::mebibytes),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::verification;
 use std::path::Path;
 use tranche_engine::{Engine, LoadOptions};
 use tranche_packager::{PackageError, package, package_expected};
-use tranche_partitioner::{CostModel, Problem, Strategy, partition, reprice};
+use tranche_partitioner::{CostModel, Pricing, Problem, Strategy, partition, reprice};
 use tranche_profiler::{KnownTensors, ProfileRequest, Progress, environment};
 use tranche_schema::{
     Constraints, Document as _, Manifest, Plan, Profile, ProfileSettings, Tensor, TensorSpec, Verification,
@@ -140,10 +140,26 @@ impl Walk<'_> {
         Ok(partition(&problem, &cost, strategy, constraints)?)
     }
 
+    /// Writes all that the search chooses from.
+    ///
+    /// # Errors
+    /// When the profile is of something else or the file cannot be written.
+    pub fn write_steps(&self, profile: &Profile, path: &Path) -> Result<(), Failure> {
+        let (problem, cost) = self.problem(profile)?;
+        let steps = tranche_partitioner::every_step(&problem, &cost, &self.settings.constraints())?;
+        let text = serde_json::to_string(&steps).map_err(|error| Failure::bug(error.to_string()))?;
+        tranche_schema::write_atomically(path, text.as_bytes()).map_err(|error| {
+            Failure::usage(format!("cannot write {}: {error}", path.display()))
+        })
+    }
+
     fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {
         let problem =
             Problem::new(&self.prepared.graph, &self.prepared.layers, &self.prepared.identity, profile)?;
-        let cost = CostModel { cpu: self.settings.cpu(), ..CostModel::of(&problem) };
+        let workload = self.settings.workload();
+        let prices = crate::prices::planned_with(self.settings)?;
+        let pricing = Pricing::of(&prices, self.settings.cpu(), self.settings.billing()?, &workload)?;
+        let cost = CostModel::of(&problem).priced(pricing, workload);
         Ok((problem, cost))
     }
 

@@ -4,23 +4,51 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use serde::Serialize;
 use std::path::Path;
-use tranche_partitioner::price::parse;
-use tranche_schema::PriceModel;
+use tranche_partitioner::price::{PriceError, check_valid, parse_prices};
+use tranche_schema::{PriceModel, Prices};
 
 /// The repository's, by the name in them.
-const BUILT_IN: [(&str, &str); 2] = [
+const BUILT_IN: [(&str, &str); 6] = [
+    ("local", include_str!("../../prices/local.toml")),
     ("aws-lambda-x86", include_str!("../../prices/aws-lambda-x86.toml")),
     ("aws-lambda-arm", include_str!("../../prices/aws-lambda-arm.toml")),
+    ("cloud-run", include_str!("../../prices/cloud-run.toml")),
+    ("openfaas", include_str!("../../prices/openfaas.toml")),
+    ("faasd", include_str!("../../prices/faasd.toml")),
 ];
 
-/// The prices that the settings name: a built-in file by its name, else a file.
+/// What `cost` works with where no prices are named.
+const OF_COST: &str = "aws-lambda-x86";
+
+/// What plans are made with where no prices are named.
+const OF_PLANS: &str = "local";
+
+/// The prices that the settings name, with which a month's cost can be worked out.
 ///
 /// # Errors
-/// When there is none, or it cannot be priced with.
+/// When there are none, or they sell memory and CPU apart.
 pub fn chosen(settings: &Settings) -> Result<PriceModel, Failure> {
-    let name = settings.prices.as_deref().unwrap_or(BUILT_IN[0].0);
+    match named(settings.prices.as_deref().unwrap_or(OF_COST))? {
+        Prices::WithMemory(prices) => Ok(*prices),
+        Prices::Separate(prices) => Err(PriceError::Separate { origin: prices.name }.into()),
+    }
+}
+
+/// The prices that the settings name, for a plan.
+///
+/// # Errors
+/// When there are none, or they hold no more by what they say themselves.
+pub fn planned_with(settings: &Settings) -> Result<Prices, Failure> {
+    let prices = named(settings.prices.as_deref().unwrap_or(OF_PLANS))?;
+    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    check_valid(&prices, now.split('T').next().unwrap_or_default())?;
+    Ok(prices)
+}
+
+/// A built-in file by its name, else a file.
+fn named(name: &str) -> Result<Prices, Failure> {
     if let Some((name, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-        return Ok(parse(text, name)?);
+        return Ok(parse_prices(text, name)?);
     }
     let path = Path::new(name);
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -28,7 +56,7 @@ pub fn chosen(settings: &Settings) -> Result<PriceModel, Failure> {
         Failure::usage(format!("cannot read the prices {name}: {error}"))
             .hint(format!("pass a price file, or one of: {}", names.join(", ")))
     })?;
-    Ok(parse(&text, name)?)
+    Ok(parse_prices(&text, name)?)
 }
 
 /// A price file in a list.
@@ -42,6 +70,20 @@ pub struct PriceSummary {
     pub date: String,
     /// Where the numbers are from.
     pub sources: Vec<String>,
+}
+
+impl From<&Prices> for PriceSummary {
+    fn from(prices: &Prices) -> Self {
+        match prices {
+            Prices::WithMemory(prices) => Self::from(&**prices),
+            Prices::Separate(prices) => Self {
+                name: prices.name.clone(),
+                title: prices.title.clone(),
+                date: prices.date.clone(),
+                sources: prices.sources.clone(),
+            },
+        }
+    }
 }
 
 impl From<&PriceModel> for PriceSummary {
@@ -62,11 +104,13 @@ impl From<&PriceModel> for PriceSummary {
 pub fn all(settings: &Settings) -> Result<Vec<PriceSummary>, Failure> {
     let mut found = BUILT_IN
         .iter()
-        .map(|(name, text)| Ok(PriceSummary::from(&parse(text, name)?)))
+        .map(|(name, text)| Ok(PriceSummary::from(&parse_prices(text, name)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
-    let own = PriceSummary::from(&chosen(settings)?);
-    if found.iter().all(|known| known.name != own.name) {
-        found.push(own);
+    if let Some(name) = &settings.prices {
+        let own = PriceSummary::from(&named(name)?);
+        if found.iter().all(|known| known.name != own.name) {
+            found.push(own);
+        }
     }
     Ok(found)
 }

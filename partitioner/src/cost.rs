@@ -2,26 +2,32 @@
 //!
 //! For a slice of layers `i..j` of a linear order:
 //!
-//! - **memory** = round up to `memory_step` of
+//! - **memory** = round up to the target's grid of
 //!   `(base_memory + weights × weights_factor + largest × loading_factor + peak +
-//!   buffers) × headroom`, at least `minimum_memory`. `weights` counts each
+//!   buffers) × headroom`, at least the smallest size. `weights` counts each
 //!   initialiser once, `largest` is the largest of them. `peak` is the highest sum, over the slice's layers, of the layer's own live bytes
 //!   and of tensors made earlier *in the slice* that something still needs.
 //!   `buffers` are the slice's input and output tensors, which the function
 //!   holds as frames from the first byte received to the last sent.
 //! - **run** = Σ layer medians × (whole run / Σ all layer medians): engines fuse
 //!   across layers, and timing every layer costs time, so the sum is scaled to
-//!   what the whole takes. With a CPU share below the profiled one, times grow
-//!   in proportion; above it they stay.
+//!   what the whole takes.
+//!   Each layer has a part that threads divide, where that was measured (`crate::timing`).
 //! - **hand-off** = `per_request` + Σ inputs (receive + decode) + Σ outputs
 //!   (encode + send). A tensor that several later slices read is sent once by
 //!   its writer, held by the driver, and received by each reader.
-//! - **billed** = run + hand-off; **memory-time** = memory × billed; **latency**
-//!   of a plan = Σ (billed + `driver`).
+//! - **billed** = run + hand-off; **memory-time** = memory × billed; **cost** is what
+//!   [`crate::Pricing`] charges for that at a size, and for objects that carry what no
+//!   payload takes; **latency** of a plan = Σ (billed + `driver` + `call`).
+//! - **start-up** = `start_fixed` + weights × `start_per_mebibyte`, a line through what was
+//!   measured. A request that meets no started function waits for the longest remaining
+//!   start, as all start when it arrives: with `r` the time at which it reaches a slice, the
+//!   slice is done at `max(r, start-up) + billed + first-run excess`.
 //!
-//! A slice that was measured whole at this CPU share (the whole model always
-//! is, at the profiled share) takes run and memory from that: memory = round up
-//! of (measured peak + output tensors, coded beside the engine's own) × headroom.
+//! A slice that was measured whole (the whole model always is) takes run and memory from
+//! that: memory = the smallest limit under which it was seen to keep its speed, else round
+//! up of (measured peak + output tensors, coded beside the engine's own) × headroom. One
+//! that was measured as deployed takes its hand-off from that as well.
 //!
 //! **Channels and codecs** are chosen per tensor by the least estimated send +
 //! receive time: raw inline, Zstandard inline, or raw in a mapped file. Tensors
@@ -35,12 +41,28 @@
 //! slice costs less than its layers' sum, the bound takes the measurement.
 
 use crate::Problem;
-use tranche_schema::{ByteCount, Channel, Codec, MilliCpu, Millis};
+use crate::{Pricing, StartLine};
+use tranche_schema::{ByteCount, Channel, Codec, LinkProfile, MilliCpu, Millis, PlanWorkload};
 
 /// Largest factor from weight bytes to engine memory that is taken for weights:
 /// the file's copy, a packed copy and a transient one. What a process holds
 /// beyond that does not come from its weights and counts as base memory.
 const LARGEST_WEIGHTS_FACTOR: f64 = 3.0;
+
+/// What hand-off takes where no profile measured it.
+const DEFAULT_LINK: LinkProfile = LinkProfile {
+    per_request_ms: Millis(0.3),
+    driver_ms: Millis(0.3),
+    inline_send_ms_per_mib: Millis(0.5),
+    inline_receive_ms_per_mib: Millis(0.5),
+    mapped_fixed_ms: Millis(0.05),
+    mapped_send_ms_per_mib: Millis(0.25),
+    mapped_receive_ms_per_mib: Millis(0.0),
+};
+
+/// An object's time and that of its mebibytes where no price file tells: tens of
+/// milliseconds and about 75 MiB/s (Skyrise, arXiv 2501.07771), in microseconds.
+const DEFAULT_OBJECT: (u64, u64) = (25_000, 13_000);
 
 /// What one side of a transfer takes: the writer's or the reader's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -65,7 +87,7 @@ pub struct CodecRate {
 }
 
 /// Parameters of the cost model; the module's text has the formulas.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CostModel {
     /// Memory of a function before it holds weights or activations.
     pub base_memory: ByteCount,
@@ -76,22 +98,26 @@ pub struct CostModel {
     pub loading_factor: f64,
     /// Memory limit per byte of expected peak, at least 1.
     pub headroom: f64,
-    /// Memory limits are multiples of this.
-    pub memory_step: ByteCount,
-    /// Smallest memory limit the target offers.
-    pub minimum_memory: ByteCount,
-    /// CPU share of each function.
-    pub cpu: MilliCpu,
     /// Billed per request besides tensors.
     pub per_request: Millis,
     /// The driver's own time per slice; adds to latency, is not billed.
     pub driver: Millis,
+    /// What a caller waits for each call beside what the function is billed.
+    pub call: Millis,
     /// Tensors inside requests and responses.
     pub inline: ChannelRate,
+    /// Tensors as objects in a store, for what no payload takes; `None` where there is none.
+    pub object: Option<ChannelRate>,
     /// Tensors in files that functions of one host map; `None` where the target has none.
     pub mapped_file: Option<ChannelRate>,
     /// Zstandard; `None` never compresses.
     pub zstd: Option<CodecRate>,
+    /// How long functions take to start.
+    pub start: StartLine,
+    /// Sizes and charges.
+    pub pricing: Pricing,
+    /// The requests planned for.
+    pub workload: PlanWorkload,
 }
 
 impl CostModel {
@@ -99,11 +125,12 @@ impl CostModel {
     ///
     /// `weights_factor` explains what the whole model's process held beyond base
     /// memory, activations and the largest initialiser's copy, up to 3; the rest is base memory. Hand-off rates
-    /// are those of loopback HTTP with copies at about 2 GiB/s a side, Zstandard
-    /// level 1, and memory mapping; correct them by measurement where known.
+    /// are those that the profile measured, else those of loopback HTTP with copies at about
+    /// 2 GiB/s a side and of memory mapping; Zstandard's are those of level 1.
     #[must_use]
     pub fn of(problem: &Problem) -> Self {
         let whole = &problem.whole;
+        let link = problem.link.unwrap_or(DEFAULT_LINK);
         let base = whole.base_memory_bytes.0;
         let loading_factor = if problem.engine == "tract" { 1.0 } else { 0.0 };
         let largest = problem.weights.iter().map(|weight| weight.0).max().unwrap_or(0);
@@ -123,47 +150,86 @@ impl CostModel {
             weights_factor,
             loading_factor,
             headroom: 1.1,
-            memory_step: ByteCount::mebibytes(16),
-            minimum_memory: ByteCount::mebibytes(16),
-            cpu: problem.profiled_cpu,
-            per_request: Millis(0.3),
-            driver: Millis(0.3),
+            per_request: link.per_request_ms,
+            driver: link.driver_ms,
+            call: Millis(0.0),
             inline: ChannelRate {
                 fixed: Millis(0.0),
-                send_per_mebibyte: Millis(0.5),
-                receive_per_mebibyte: Millis(0.5),
+                send_per_mebibyte: link.inline_send_ms_per_mib,
+                receive_per_mebibyte: link.inline_receive_ms_per_mib,
             },
+            object: None,
             mapped_file: Some(ChannelRate {
-                fixed: Millis(0.05),
-                send_per_mebibyte: Millis(0.25),
-                receive_per_mebibyte: Millis(0.0),
+                fixed: link.mapped_fixed_ms,
+                send_per_mebibyte: link.mapped_send_ms_per_mib,
+                receive_per_mebibyte: link.mapped_receive_ms_per_mib,
             }),
             zstd: Some(CodecRate {
                 encode_per_mebibyte: Millis(2.5),
                 decode_per_mebibyte: Millis(1.0),
                 ratio: 0.9,
             }),
+            start: StartLine::of(problem),
+            pricing: Pricing::memory_time(problem.profiled_cpu),
+            workload: PlanWorkload::default(),
         }
     }
 
-    /// The memory limit for an expected peak of `bytes`.
+    /// The same functions where `pricing` holds, for `workload`: its sizes, charges and
+    /// links. Files are mapped by functions of one host alone.
+    #[must_use]
+    pub fn priced(self, pricing: Pricing, workload: PlanWorkload) -> Self {
+        let mut model = self;
+        if !pricing.one_host {
+            model.mapped_file = None;
+        }
+        let milliseconds = |micros: u64| Millis(micros as f64 / 1000.0);
+        if let Some(link) = pricing.link {
+            let payload = milliseconds(link.payload_us_per_mib);
+            model.call = milliseconds(link.call_us);
+            model.inline =
+                ChannelRate { fixed: Millis(0.0), send_per_mebibyte: payload, receive_per_mebibyte: payload };
+        }
+        model.object = pricing.object.map(|_| {
+            let (fixed, each) =
+                pricing.link.map_or(DEFAULT_OBJECT, |link| (link.object_us, link.object_us_per_mib));
+            ChannelRate {
+                fixed: milliseconds(fixed),
+                send_per_mebibyte: milliseconds(each),
+                receive_per_mebibyte: milliseconds(each),
+            }
+        });
+        Self { pricing, workload, ..model }
+    }
+
+    /// The same on functions of one host that have this CPU share, in memory-time.
+    #[must_use]
+    pub fn with_cpu(self, share: MilliCpu) -> Self {
+        Self { pricing: Pricing::memory_time(share), ..self }
+    }
+
+    /// The memory limit for an expected peak of `bytes`, whether there are functions of as much or not.
     #[must_use]
     pub fn memory_limit(&self, bytes: ByteCount) -> ByteCount {
         let wanted = (bytes.0 as f64 * self.headroom.max(1.0)).ceil() as u64;
-        let step = self.memory_step.0.max(1);
-        let wanted = wanted.max(self.minimum_memory.0);
-        ByteCount(wanted.div_ceil(step).saturating_mul(step))
+        self.pricing.unbounded_limit(ByteCount(wanted))
     }
 
-    /// Time grows by this when functions have less CPU than was profiled.
-    #[must_use]
-    pub fn slowdown(&self, profiled: MilliCpu) -> f64 {
-        if self.cpu.0 == 0 { 1.0 } else { (f64::from(profiled.0) / f64::from(self.cpu.0)).max(1.0) }
-    }
-
-    /// The cheapest way for a tensor of `bytes`; `internal` when both ends are slices.
+    /// The fastest way for a tensor of `bytes` that may go; `internal` when both ends are
+    /// slices. What no payload takes goes as an object, where there is a store.
     #[must_use]
     pub fn transport(&self, bytes: ByteCount, internal: bool) -> Transport {
+        if self.pricing.call_bytes.is_some_and(|most| bytes.0 > most)
+            && let (Some(rate), Some((write, read))) = (self.object, self.pricing.object)
+        {
+            return Transport {
+                codec: Codec::Raw,
+                channel: Channel::Inline,
+                send: rate.send(bytes, 1.0),
+                receive: rate.receive(bytes, 1.0),
+                object: Some((write, read)),
+            };
+        }
         let mut best = self.inline_transport(bytes, Codec::Raw);
         let others = [
             self.zstd.map(|_| self.inline_transport(bytes, Codec::Zstd)),
@@ -172,6 +238,7 @@ impl CostModel {
                 channel: Channel::MappedFile,
                 send: rate.send(bytes, 1.0),
                 receive: rate.receive(bytes, 1.0),
+                object: None,
             }),
         ];
         for other in others.into_iter().flatten() {
@@ -187,9 +254,13 @@ impl CostModel {
     #[must_use]
     pub fn rate(&self, bytes: ByteCount, codec: Codec, channel: Channel) -> Transport {
         match (channel, self.mapped_file) {
-            (Channel::MappedFile, Some(rate)) => {
-                Transport { codec, channel, send: rate.send(bytes, 1.0), receive: rate.receive(bytes, 1.0) }
-            }
+            (Channel::MappedFile, Some(rate)) => Transport {
+                codec,
+                channel,
+                send: rate.send(bytes, 1.0),
+                receive: rate.receive(bytes, 1.0),
+                object: None,
+            },
             _ => Transport { channel, ..self.inline_transport(bytes, codec) },
         }
     }
@@ -203,12 +274,14 @@ impl CostModel {
                 send: Millis(mebibytes * rate.encode_per_mebibyte.0) + self.inline.send(bytes, rate.ratio),
                 receive: Millis(mebibytes * rate.decode_per_mebibyte.0)
                     + self.inline.receive(bytes, rate.ratio),
+                object: None,
             },
             _ => Transport {
                 codec,
                 channel: Channel::Inline,
                 send: self.inline.send(bytes, 1.0),
                 receive: self.inline.receive(bytes, 1.0),
+                object: None,
             },
         }
     }
@@ -239,4 +312,6 @@ pub struct Transport {
     pub send: Millis,
     /// Billed to each reader.
     pub receive: Millis,
+    /// Charges of writing and of reading it, where it goes as an object.
+    pub object: Option<(f64, f64)>,
 }

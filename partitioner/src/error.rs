@@ -112,6 +112,34 @@ pub enum Infeasible {
         /// The part that needs it, as `layer \`fc1\` alone`.
         place: String,
     },
+    /// The weights of some part are more than a package may hold.
+    #[error("a package may hold {asked} of weights, but {place} has {needed}")]
+    Weights {
+        /// The bound.
+        asked: ByteCount,
+        /// The least bound that some plan meets.
+        needed: ByteCount,
+        /// The part that has them.
+        place: String,
+    },
+    /// What passes between some parts is more than a call may carry.
+    #[error("a call may carry {asked} of tensors, but {place} takes or gives {needed}")]
+    Payload {
+        /// The bound.
+        asked: ByteCount,
+        /// The least bound that some plan meets.
+        needed: ByteCount,
+        /// The part that takes or gives them.
+        place: String,
+    },
+    /// Functions that are always on would need too many replicas.
+    #[error("at {rate} requests a second some layer needs more than {most} replicas")]
+    Replicas {
+        /// Most replicas of a function.
+        most: u32,
+        /// Requests a second.
+        rate: f64,
+    },
     /// The memory bound takes more slices than allowed.
     #[error(
         "max-slices is {asked}, but functions within max-memory take {needed} slices ({asked} need max-memory {} MiB)",
@@ -149,6 +177,24 @@ pub enum Infeasible {
         /// The least that some plan takes.
         needed: Millis,
     },
+    /// The soonest answer to a request that meets no started function is too late.
+    #[error("the latency of a cold request is bound to {asked}, but the soonest plan takes {:.1} ms", (needed.0 * 10.0).ceil() / 10.0)]
+    ColdLatency {
+        /// The bound.
+        asked: Millis,
+        /// The least that some plan takes.
+        needed: Millis,
+    },
+    /// Both bounds on latency can be met, but not by one plan.
+    #[error("latency is bound to {warm} and that of a cold request to {cold}, but plans that keep the second take {:.1} ms warm", (needed.0 * 10.0).ceil() / 10.0)]
+    BothLatencies {
+        /// The bound on a warm request.
+        warm: Millis,
+        /// The bound on a cold one.
+        cold: Millis,
+        /// The least warm latency within the bound on the cold one.
+        needed: Millis,
+    },
 }
 
 fn list(nearest: &[String]) -> String {
@@ -175,7 +221,7 @@ impl PlanError {
             }
             Self::InvalidProblem(_) => "profile the model again; if that does not help, please report it",
             Self::UnknownStrategy(_) => {
-                "use optimal, similarity, similarity=N, uniform=N, unsplit or manual=NAME,NAME"
+                "use optimal, similarity, similarity=N, uniform=N, unsplit, gillis or manual=NAME,NAME"
             }
             Self::WrongPartCount { .. } => "ask for at least one slice and at most one a layer",
             Self::UnknownCut { .. } | Self::CutAtEnd { .. } => "list the layers with `tranche inspect`",
@@ -183,6 +229,21 @@ impl PlanError {
             Self::Infeasible(Infeasible::MaxSlices { .. }) => "raise --max-slices or --max-memory as named",
             Self::Infeasible(Infeasible::MinSlices { .. } | Infeasible::SliceBounds { .. }) => {
                 "lower --min-slices"
+            }
+            Self::Infeasible(Infeasible::Weights { .. }) => {
+                "raise --max-weights, or choose prices whose packages are larger"
+            }
+            Self::Infeasible(Infeasible::Payload { .. }) => {
+                "choose prices of a platform whose calls carry more"
+            }
+            Self::Infeasible(Infeasible::Replicas { .. }) => {
+                "lower --rate, or choose prices with more replicas or `--billing per-request`"
+            }
+            Self::Infeasible(Infeasible::ColdLatency { .. }) => {
+                "raise --cold-slo to the time named, or allow more slices"
+            }
+            Self::Infeasible(Infeasible::BothLatencies { .. }) => {
+                "raise --slo to the time named, or --cold-slo"
             }
             Self::Infeasible(Infeasible::Latency { .. }) => {
                 "raise the latency bound, the CPU share or --max-memory"

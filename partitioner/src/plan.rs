@@ -1,19 +1,25 @@
 use crate::manual::manual;
-use crate::optimal::{Bounds, optimal};
+use crate::order::Order;
+use crate::search::{Choice, Points, Taken, fastest, optimal, sized, unsplit};
 use crate::similarity::similarity;
+use crate::simulate::{self, Hop};
 use crate::uniform::uniform;
-use crate::{CostModel, Costs, PlanError, Problem, Segment, Strategy, reason, verify};
+use crate::{CostModel, Costs, Infeasible, PlanError, Problem, Segment, Strategy, reason, verify};
+use std::collections::HashMap;
 use std::ops::Range;
 use tranche_schema::{
-    ByteCount, Channel, Codec, Constraints, Document as _, Edge, FunctionSize, GibSeconds, Millis, Plan,
-    PlanPrediction, SlicePlan, SlicePrediction, TensorSpec,
+    Channel, Codec, Constraints, Document as _, Edge, Frontier, FunctionSize, GibSeconds, MilliCpu, Millis,
+    Plan, PlanPrediction, SlicePlan, SlicePrediction, TensorSpec,
 };
 
-/// Cuts the layer order by `strategy` and makes the plan, in passes: vertical
-/// (segments to slices and edges), transports (channel and codec of each edge),
-/// reasons (why each cut is there). After each pass [`verify`] checks the plan.
+/// Relative difference between sums of the same times in another order.
+const ROUNDING: f64 = 1e-9;
+
+/// Cuts the layers by `strategy`, chooses a size for each slice, and makes the plan, in
+/// passes: vertical (segments to slices and edges), transports (channel and codec of each
+/// edge), reasons (why each cut is there). After each pass [`verify`] checks the plan.
 ///
-/// `constraints` steer `optimal` and `similarity` without a number; every
+/// `constraints` steer `optimal`, `gillis` and `similarity` without a number; every
 /// strategy's plan must satisfy them.
 ///
 /// # Errors
@@ -26,9 +32,8 @@ pub fn partition(
     constraints: &Constraints,
 ) -> Result<Plan, PlanError> {
     problem.check()?;
-    let costs = Costs::new(problem, model);
-    let path = choose(&costs, strategy, constraints)?;
-    make(&costs, strategy, constraints, &path)
+    let (choice, points) = choose(problem, model, strategy, constraints)?;
+    make(problem, model, strategy, constraints, choice, points)
 }
 
 /// The same cuts as `plan`, which `strategy` chose, under the same constraints,
@@ -44,52 +49,202 @@ pub fn reprice(
     plan: &Plan,
 ) -> Result<Plan, PlanError> {
     problem.check()?;
-    let costs = Costs::new(problem, model);
-    let mut path = Vec::with_capacity(plan.slices.len());
-    let mut start = 0;
-    for slice in &plan.slices {
-        let end = start + slice.layers.len();
-        let same = problem
-            .layers
-            .get(start..end)
-            .is_some_and(|layers| layers.iter().map(|layer| &layer.name).eq(&slice.layers));
-        if !same {
-            return Err(PlanError::OtherLayers { slice: slice.name.clone() });
+    let (layers, cuts) = cuts_of(problem, plan)?;
+    let reordered = problem.reordered(&layers);
+    let name = Order::known_name(&plan.order);
+    let order = Order { name, layers };
+    let constraints = &plan.constraints;
+    let broken = |why| breaks(&reordered, model, strategy, constraints, &cuts, why);
+    let choice = match sized(&reordered, model, order.clone(), &cuts, constraints) {
+        // Slices that run at once take less than one after the other, which is what is searched with.
+        Err(
+            Infeasible::Latency { .. } | Infeasible::ColdLatency { .. } | Infeasible::BothLatencies { .. },
+        ) => {
+            let free = Constraints { latency_ms: None, cold_latency_ms: None, ..*constraints };
+            sized(&reordered, model, order, &cuts, &free).map_err(broken)?
         }
-        path.push(start..end);
-        start = end;
+        found => found.map_err(broken)?,
+    };
+    let points = Points { points: plan.frontier.points.clone(), complete: plan.frontier.complete };
+    let again = make(problem, model, strategy, constraints, choice, points)?;
+    let beyond =
+        |bound: Option<Millis>, found: Millis| bound.filter(|bound| found.0 > bound.0 * (1.0 + ROUNDING));
+    let (warm, cold) = (again.prediction.latency_ms, again.prediction.cold_latency_ms);
+    if let Some(asked) = beyond(constraints.latency_ms, warm) {
+        return Err(broken(Infeasible::Latency { asked, needed: warm }));
     }
-    make(&costs, strategy, &plan.constraints, &path)
+    if let Some(asked) = beyond(constraints.cold_latency_ms, cold) {
+        return Err(broken(Infeasible::ColdLatency { asked, needed: cold }));
+    }
+    Ok(Plan { residual: plan.residual, ..again })
+}
+
+/// The order of the problem's layers in which a plan runs them, and its cuts there.
+///
+/// # Errors
+/// When its layers are not those of the problem, each once and writers before readers.
+pub(crate) fn cuts_of(problem: &Problem, plan: &Plan) -> Result<(Vec<usize>, Vec<Range<usize>>), PlanError> {
+    let places: HashMap<&str, usize> =
+        problem.layers.iter().enumerate().map(|(place, layer)| (layer.name.as_str(), place)).collect();
+    let mut seen = vec![false; problem.layers.len()];
+    let mut order = Vec::with_capacity(seen.len());
+    let mut cuts = Vec::with_capacity(plan.slices.len());
+    for slice in &plan.slices {
+        let other = || PlanError::OtherLayers { slice: slice.name.clone() };
+        let start = order.len();
+        for name in &slice.layers {
+            let &place = places.get(name.as_str()).ok_or_else(other)?;
+            if std::mem::replace(&mut seen[place], true) {
+                return Err(other());
+            }
+            order.push(place);
+        }
+        cuts.push(start..order.len());
+    }
+    let whole = order.len() == problem.layers.len();
+    let last = plan.slices.last().map(|slice| slice.name.clone()).unwrap_or_default();
+    if !whole || !runs_in(problem, &order) {
+        return Err(PlanError::OtherLayers { slice: last });
+    }
+    Ok((order, cuts))
+}
+
+/// Whether each tensor is written before it is read.
+fn runs_in(problem: &Problem, order: &[usize]) -> bool {
+    let mut place = vec![0; order.len()];
+    for (new, &old) in order.iter().enumerate() {
+        place[old] = new;
+    }
+    problem.tensors.iter().all(|tensor| {
+        tensor
+            .producer
+            .is_none_or(|producer| tensor.consumers.iter().all(|&consumer| place[producer] < place[consumer]))
+    })
+}
+
+fn choose(
+    problem: &Problem,
+    model: &CostModel,
+    strategy: &Strategy,
+    constraints: &Constraints,
+) -> Result<(Choice, Points), PlanError> {
+    let none = Points::default();
+    let count = problem.layers.len();
+    let cuts = match strategy {
+        Strategy::Optimal => return optimal(problem, model, constraints).map_err(PlanError::Infeasible),
+        Strategy::Gillis => {
+            return fastest(problem, model, constraints)
+                .map(|choice| (choice, none))
+                .map_err(PlanError::Infeasible);
+        }
+        Strategy::Similarity { slices } => similarity(&Costs::new(problem, model), *slices, constraints)?,
+        Strategy::Uniform(parts) => uniform(&Costs::new(problem, model), *parts)?,
+        Strategy::Unsplit => std::iter::once(0..count).collect(),
+        Strategy::Manual(names) => manual(&Costs::new(problem, model), names)?,
+    };
+    sized(problem, model, Order::graph(count), &cuts, constraints)
+        .map(|choice| (choice, none))
+        .map_err(|why| breaks(problem, model, strategy, constraints, &cuts, why))
+}
+
+/// Which constraint given cuts break.
+fn breaks(
+    problem: &Problem,
+    model: &CostModel,
+    strategy: &Strategy,
+    constraints: &Constraints,
+    cuts: &[Range<usize>],
+    why: Infeasible,
+) -> PlanError {
+    let fail = |what: String| PlanError::BreaksConstraint { strategy: strategy.to_string(), what };
+    if matches!(why, Infeasible::SliceBounds { .. }) {
+        return PlanError::Infeasible(why);
+    }
+    let least = constraints.min_slices.unwrap_or(1) as usize;
+    if cuts.len() < least {
+        return fail(format!("it has {} slices, min-slices is {least}", cuts.len()));
+    }
+    let most = [constraints.max_slices, model.pricing.functions].into_iter().flatten().min();
+    if let Some(most) = most.filter(|&most| cuts.len() > most as usize) {
+        return fail(format!("it has {} slices, max-slices is {most}", cuts.len()));
+    }
+    let costs = Costs::new(problem, model);
+    let largest = model.pricing.largest_memory();
+    let memory = constraints.max_memory_bytes.unwrap_or(largest).min(largest);
+    for (index, layers) in cuts.iter().enumerate() {
+        let Some(stretch) = costs.stretch(layers.clone()) else { continue };
+        if stretch.outputs == 0 {
+            return fail(format!("nobody reads what slice-{index} computes"));
+        }
+        if stretch.need > memory {
+            return fail(format!("slice-{index} needs {}, max-memory is {memory}", stretch.need));
+        }
+    }
+    match why {
+        Infeasible::Latency { asked, needed } => {
+            fail(format!("it takes {needed}, latency is bound to {asked}"))
+        }
+        other => fail(other.to_string()),
+    }
 }
 
 /// The passes after the choice of cuts.
 fn make(
-    costs: &Costs<'_>,
+    problem: &Problem,
+    model: &CostModel,
     strategy: &Strategy,
     constraints: &Constraints,
-    path: &[Range<usize>],
+    choice: Choice,
+    points: Points,
 ) -> Result<Plan, PlanError> {
-    check_constraints(costs, strategy, constraints, path)?;
-    let mut plan = vertical(costs, strategy, constraints, path);
-    check_pass(costs, "vertical", &plan)?;
-    plan = transports(costs, &plan);
-    check_pass(costs, "transports", &plan)?;
-    plan = reason::explain_cuts(costs, strategy, &plan, path);
-    check_pass(costs, "reasons", &plan)?;
+    let (order, path) = laid_out(&choice);
+    let reordered = problem.reordered(&order);
+    let costs = Costs::new(&reordered, model);
+    let whole = whole(problem, model, constraints);
+    let mut plan = vertical(&costs, strategy, constraints, &path, &whole);
+    plan.order = choice.order.name.to_owned();
+    check_pass(&costs, "vertical", &plan)?;
+    plan = transports(&costs, &plan, &path, &whole);
+    check_pass(&costs, "transports", &plan)?;
+    plan.frontier = Frontier { complete: points.complete, points: points.points };
+    plan = reason::explain_cuts(&costs, strategy, &plan, &path, problem);
+    if !choice.exact {
+        plan.notes
+            .push("the search was ended early: a better plan may exist within the constraints".to_owned());
+    }
+    check_pass(&costs, "reasons", &plan)?;
     Ok(plan)
 }
 
-fn choose(
-    costs: &Costs<'_>,
-    strategy: &Strategy,
-    constraints: &Constraints,
-) -> Result<Vec<Range<usize>>, PlanError> {
-    match strategy {
-        Strategy::Optimal => optimal(costs, constraints),
-        Strategy::Similarity { slices } => similarity(costs, *slices, constraints),
-        Strategy::Uniform(parts) => uniform(costs, *parts),
-        Strategy::Unsplit => Ok(std::iter::once(0..costs.problem().layers.len()).collect()),
-        Strategy::Manual(names) => manual(costs, names),
+/// The problem's places in the order in which slices run them, and each slice's segment
+/// there: branches that are slices of their own are laid out one after the other.
+fn laid_out(choice: &Choice) -> (Vec<usize>, Vec<Segment>) {
+    let mut order = Vec::with_capacity(choice.order.layers.len());
+    let mut path = Vec::new();
+    let mut add = |places: &[usize], segment: &Segment| {
+        let start = order.len();
+        order.extend(places.iter().map(|&place| choice.order.layers[place]));
+        path.push(Segment { layers: start..order.len(), ..segment.clone() });
+    };
+    for taken in &choice.taken {
+        match taken {
+            Taken::Slice(segment) => add(&segment.layers.clone().collect::<Vec<_>>(), segment),
+            Taken::Branches { parts, .. } => {
+                parts.iter().for_each(|(places, segment)| add(places, segment));
+            }
+        }
+    }
+    (order, path)
+}
+
+/// The whole model in one function: at its best size within the constraints on latency,
+/// else as if there were none.
+fn whole(problem: &Problem, model: &CostModel, constraints: &Constraints) -> Option<Segment> {
+    let own = Constraints { min_slices: None, max_slices: None, ..*constraints };
+    let choice = unsplit(problem, model, &own).or_else(|| unsplit(problem, model, &Constraints::default()));
+    match choice.map(|choice| choice.taken).as_deref() {
+        Some([Taken::Slice(segment)]) => Some(segment.clone()),
+        _ => Costs::new(problem, model).segment(0..problem.layers.len()),
     }
 }
 
@@ -97,55 +252,21 @@ fn check_pass(costs: &Costs<'_>, pass: &'static str, plan: &Plan) -> Result<(), 
     verify(costs, plan).map_err(|rule| PlanError::BrokenPlan { pass, rule })
 }
 
-fn check_constraints(
-    costs: &Costs<'_>,
-    strategy: &Strategy,
-    constraints: &Constraints,
-    path: &[Range<usize>],
-) -> Result<(), PlanError> {
-    let bounds = Bounds::new(constraints, costs.problem().layers.len()).map_err(PlanError::Infeasible)?;
-    let fail = |what: String| Err(PlanError::BreaksConstraint { strategy: strategy.to_string(), what });
-    if path.len() < bounds.least {
-        return fail(format!("it has {} slices, min-slices is {}", path.len(), bounds.least));
-    }
-    if let Some(most) = bounds.most
-        && path.len() > most
-    {
-        return fail(format!("it has {} slices, max-slices is {most}", path.len()));
-    }
-    for (index, segment) in segments(costs, path).iter().enumerate() {
-        if segment.outputs == 0 {
-            return fail(format!("nobody reads what slice-{index} computes"));
-        }
-        if !bounds.admits(segment) {
-            let most = bounds.memory.unwrap_or_default();
-            return fail(format!("slice-{index} needs {}, max-memory is {most}", segment.memory));
-        }
-    }
-    let latency = Millis(crate::optimal::total_latency(costs, path));
-    match bounds.latency {
-        Some(most) if latency > most => fail(format!("it takes {latency}, latency is bound to {most}")),
-        _ => Ok(()),
-    }
-}
-
-fn segments(costs: &Costs<'_>, path: &[Range<usize>]) -> Vec<Segment> {
-    path.iter().filter_map(|layers| costs.segment(layers.clone())).collect()
-}
-
 /// Pass: segments become slices, and tensors that cross become raw inline edges.
 fn vertical(
     costs: &Costs<'_>,
     strategy: &Strategy,
     constraints: &Constraints,
-    path: &[Range<usize>],
+    path: &[Segment],
+    whole: &Option<Segment>,
 ) -> Plan {
     let problem = costs.problem();
-    let size = FunctionSize { memory_bytes: ByteCount(0), cpu_milli: costs.model().cpu };
     let slices = path
         .iter()
         .enumerate()
-        .map(|(index, range)| {
+        .map(|(index, segment)| {
+            let range = &segment.layers;
+            let size = FunctionSize { memory_bytes: segment.memory, cpu_milli: segment.cpu };
             let layers = &problem.layers[range.clone()];
             let mut nodes: Vec<_> = layers.iter().flat_map(|layer| &layer.nodes).collect();
             nodes.sort_by_key(|node| node.index);
@@ -176,14 +297,14 @@ fn vertical(
         slices,
         edges: edges(problem, path),
         prediction: PlanPrediction::default(),
-        pricing: tranche_schema::PlanPricing::default(),
-        workload: tranche_schema::PlanWorkload::default(),
+        pricing: costs.model().pricing.identity.clone(),
+        workload: costs.model().workload,
         order: String::new(),
         frontier: tranche_schema::Frontier::default(),
         residual: None,
         notes: Vec::new(),
     };
-    priced(costs, plan)
+    priced(costs, plan, path, whole)
 }
 
 /// Tensors read in the range and written before it, in problem order.
@@ -205,8 +326,8 @@ fn slice_outputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
 }
 
 /// Edges by producer (the caller first), then by name.
-fn edges(problem: &Problem, path: &[Range<usize>]) -> Vec<Edge> {
-    let slice_of = |layer: usize| path.iter().position(|range| range.contains(&layer));
+fn edges(problem: &Problem, path: &[Segment]) -> Vec<Edge> {
+    let slice_of = |layer: usize| path.iter().position(|segment| segment.layers.contains(&layer));
     let mut edges = Vec::new();
     for tensor in &problem.tensors {
         let from = tensor.producer.and_then(slice_of);
@@ -238,7 +359,7 @@ fn edges(problem: &Problem, path: &[Range<usize>]) -> Vec<Edge> {
 }
 
 /// Pass: each edge gets the channel and codec that the cost model prefers.
-fn transports(costs: &Costs<'_>, plan: &Plan) -> Plan {
+fn transports(costs: &Costs<'_>, plan: &Plan, path: &[Segment], whole: &Option<Segment>) -> Plan {
     let mut plan = plan.clone();
     for edge in &mut plan.edges {
         let internal = edge.from.is_some() && !edge.to_caller;
@@ -246,66 +367,74 @@ fn transports(costs: &Costs<'_>, plan: &Plan) -> Plan {
         edge.codec = transport.codec;
         edge.channel = transport.channel;
     }
-    priced(costs, plan)
+    priced(costs, plan, path, whole)
 }
 
 /// The plan with sizes and predictions as its slices and edges now are.
-fn priced(costs: &Costs<'_>, mut plan: Plan) -> Plan {
-    let mut start = 0;
-    let mut latency = Millis(0.0);
-    for slice in &mut plan.slices {
-        let range = start..start + slice.layers.len();
-        start = range.end;
-        let Some(segment) = costs.segment(range) else { continue };
-        slice.size.memory_bytes = segment.memory;
-        slice.prediction = predict(costs.model(), &slice.name, &segment, &plan.edges);
-        latency = latency + slice.prediction.billed_ms + costs.model().driver;
+fn priced(costs: &Costs<'_>, mut plan: Plan, path: &[Segment], whole: &Option<Segment>) -> Plan {
+    let model = costs.model();
+    for (slice, segment) in plan.slices.iter_mut().zip(path) {
+        slice.prediction = predict(segment);
     }
-    let whole = costs.segment(0..costs.problem().layers.len());
-    let unsplit = |value: fn(&Segment) -> f64| whole.as_ref().map_or(0.0, value);
+    let (hops, cold) = (hops(costs, &plan, path), model.workload.cold_fraction);
+    let (p50_ms, p99_ms) = simulate::percentiles(&hops, cold);
+    let alone: Vec<Hop> = whole.iter().map(|whole| hop(costs, whole, Vec::new())).collect();
+    let of_whole = |value: fn(&Segment) -> f64| whole.as_ref().map_or(0.0, value);
     plan.prediction = PlanPrediction {
-        latency_ms: latency,
-        memory_time: plan.slices.iter().map(|slice| slice.prediction.memory_time).sum(),
-        largest_memory_bytes: plan
-            .slices
-            .iter()
-            .map(|slice| slice.size.memory_bytes)
-            .max()
-            .unwrap_or_default(),
-        lower_bound: costs.lower_bound(),
-        unsplit_memory_time: GibSeconds(unsplit(|whole| whole.cost.0)),
-        unsplit_latency_ms: Millis(unsplit(|whole| whole.latency.0)),
+        latency_ms: simulate::latency(&hops, false),
+        memory_time: path.iter().map(|segment| segment.memory_time).sum(),
+        largest_memory_bytes: path.iter().map(|segment| segment.memory).max().unwrap_or_default(),
+        lower_bound: costs.memory_time_bound(),
+        unsplit_memory_time: GibSeconds(of_whole(|whole| whole.memory_time.0)),
+        unsplit_latency_ms: simulate::latency(&alone, false),
         unsplit_memory_bytes: whole.as_ref().map(|whole| whole.memory).unwrap_or_default(),
-        ..PlanPrediction::default()
+        cost: path.iter().map(|segment| segment.cost).sum(),
+        cost_lower_bound: costs.lower_bound(),
+        unsplit_cost: of_whole(|whole| whole.cost),
+        unsplit_cpu_milli: whole.as_ref().map_or(MilliCpu(0), |whole| whole.cpu),
+        cold_latency_ms: simulate::latency(&hops, true),
+        unsplit_cold_latency_ms: simulate::latency(&alone, true),
+        p50_ms,
+        p99_ms,
+        unsplit_p99_ms: if alone.is_empty() { Millis(0.0) } else { simulate::percentiles(&alone, cold).1 },
     };
-    if plan.slices.len() == 1 {
-        // The same sums in another order would differ in the last digit.
-        plan.prediction.unsplit_memory_time = plan.prediction.memory_time;
-        plan.prediction.unsplit_latency_ms = plan.prediction.latency_ms;
-    }
     plan
 }
 
-/// What a slice takes with these edges.
-fn predict(model: &CostModel, name: &str, segment: &Segment, edges: &[Edge]) -> SlicePrediction {
-    let mut handoff = model.per_request;
-    for edge in edges {
-        let rate = model.rate(edge.tensor.bytes(), edge.codec, edge.channel);
-        if edge.from.as_deref() == Some(name) {
-            handoff += rate.send;
-        }
-        if edge.to.iter().any(|to| to == name) {
-            handoff += rate.receive;
-        }
-    }
-    let billed = segment.run + handoff;
+/// What a slice takes.
+fn predict(segment: &Segment) -> SlicePrediction {
     SlicePrediction {
         run_ms: segment.run,
-        handoff_ms: handoff,
-        billed_ms: billed,
-        memory_time: GibSeconds::of(segment.memory, billed),
+        handoff_ms: segment.handoff,
+        billed_ms: segment.billed,
+        memory_time: segment.memory_time,
+        cost: segment.cost,
+        start_up_ms: segment.start_up,
         weights_bytes: segment.weights,
         peak_activation_bytes: segment.peak_activation,
-        ..SlicePrediction::default()
+    }
+}
+
+/// The slices as a request meets them.
+fn hops(costs: &Costs<'_>, plan: &Plan, path: &[Segment]) -> Vec<Hop> {
+    let place: HashMap<&str, usize> =
+        plan.slices.iter().enumerate().map(|(index, slice)| (slice.name.as_str(), index)).collect();
+    let mut after = vec![Vec::new(); plan.slices.len()];
+    for edge in &plan.edges {
+        let Some(&from) = edge.from.as_deref().and_then(|from| place.get(from)) else { continue };
+        for to in edge.to.iter().filter_map(|to| place.get(to.as_str())) {
+            after[*to].push(from);
+        }
+    }
+    path.iter().zip(after).map(|(segment, after)| hop(costs, segment, after)).collect()
+}
+
+fn hop(costs: &Costs<'_>, segment: &Segment, after: Vec<usize>) -> Hop {
+    Hop {
+        after,
+        warm: segment.latency.0,
+        spread: costs.spread(&segment.layers, segment.cpu),
+        start_up: segment.start_up.0,
+        first_run_excess: segment.first_run_excess.0,
     }
 }

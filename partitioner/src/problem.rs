@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tranche_graph::coarsen::Layer;
 use tranche_graph::{Dimension, Graph, TensorId, TensorKind};
 use tranche_schema::{
-    ByteCount, Digest, Document as _, MilliCpu, Millis, ModelIdentity, Profile, SliceMeasurement, TensorSpec,
-    WholeProfile,
+    ByteCount, Digest, Document as _, LayerScaling, LinkProfile, MilliCpu, Millis, ModelIdentity, Profile,
+    SliceMeasurement, TensorSpec, WholeProfile,
 };
 
 /// Above this, sums of sizes could overflow.
@@ -34,6 +34,8 @@ pub struct ProblemLayer {
     pub weights: Vec<usize>,
     /// Bytes of all activations alive while it runs within the whole model.
     pub peak_live: ByteCount,
+    /// Part of its time on one thread that threads divide, 0 to 1; 0 where it was not measured.
+    pub parallel_share: f64,
 }
 
 /// A tensor that crosses a border between layers, or between a layer and the caller.
@@ -77,6 +79,8 @@ pub struct Problem {
     pub profiled_cpu: MilliCpu,
     /// Slices measured whole.
     pub measured: Vec<SliceMeasurement>,
+    /// What hand-off takes on the profiled machine, where it was measured.
+    pub link: Option<LinkProfile>,
 }
 
 impl Problem {
@@ -129,6 +133,7 @@ impl Problem {
                 time,
                 weights: layer_weights,
                 peak_live: measured.peak_live_bytes,
+                parallel_share: parallel_share(measured.scaling.as_ref()),
             });
         }
         let profile_json = profile
@@ -147,6 +152,7 @@ impl Problem {
             whole: profile.whole.clone(),
             profiled_cpu: MilliCpu(profile.settings.threads.max(1).saturating_mul(1000)),
             measured: profile.slices.clone(),
+            link: profile.link,
         };
         problem.check()?;
         Ok(problem)
@@ -171,6 +177,12 @@ impl Problem {
             }
             if let Some(node) = layer.nodes.iter().find(|node| !node_names.insert(&node.name)) {
                 return fail(format!("node `{}` is in two layers", node.name));
+            }
+            if !(0.0..=1.0).contains(&layer.parallel_share) {
+                return fail(format!(
+                    "layer `{}` has a parallel part of {}",
+                    layer.name, layer.parallel_share
+                ));
             }
             if !layer.time.0.is_finite() || layer.time.0 < 0.0 {
                 return fail(format!("layer `{}` takes {} ms", layer.name, layer.time.0));
@@ -207,6 +219,12 @@ impl Problem {
         }
         Ok(())
     }
+}
+
+fn parallel_share(scaling: Option<&LayerScaling>) -> f64 {
+    let Some(scaling) = scaling else { return 0.0 };
+    let whole = scaling.serial_ms.0 + scaling.parallel_ms.0;
+    if whole > 0.0 { (scaling.parallel_ms.0 / whole).clamp(0.0, 1.0) } else { 0.0 }
 }
 
 fn check_layer_names(layers: &[Layer], profile: &Profile) -> Result<(), PlanError> {

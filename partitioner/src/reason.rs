@@ -1,64 +1,75 @@
 //! Why each cut is there, and what a reader of the plan should know.
 
-use crate::optimal::{optimal, total_cost};
-use crate::{Costs, Strategy};
+use crate::search::{least_cost, without_each_cut};
+use crate::{Costs, Pricing, Problem, Segment, Strategy};
 use std::ops::Range;
-use tranche_schema::{Constraints, Plan};
+use tranche_schema::{Billing, ByteCount, Constraints, CostUnit, Plan};
 
 /// Savings below this share of the unsplit cost are within the error of prediction.
 const UNSURE: f64 = 0.05;
 
+/// Largest number of layers for which plans of each number of slices are looked at.
+const MOST_COUNTED_LAYERS: usize = 400;
+
 /// A latency longer than unsplit's by this share is worth a note.
 const NOTABLY_SLOWER: f64 = 0.1;
 
-/// Pass: fills the reason of each slice and the notes of the plan.
+/// Pass: fills the reason of each slice and the notes of the plan. `costs` are of the
+/// layers in the plan's order, `problem` has them in the graph's.
 pub(crate) fn explain_cuts(
     costs: &Costs<'_>,
     strategy: &Strategy,
     plan: &Plan,
-    path: &[Range<usize>],
+    path: &[Segment],
+    problem: &Problem,
 ) -> Plan {
     let mut plan = plan.clone();
+    let without = without_each_cut(costs, &plan.constraints);
     for index in 0..path.len() {
         let reason = match path.get(index + 1) {
             Some(_) => cut_reason(costs, strategy, &plan, path, index),
             None if path.len() == 1 => "the whole model in one function".to_owned(),
             None => "runs to the end of the model".to_owned(),
         };
+        let best = without.get(path[index].layers.end).copied().flatten();
+        let more = |best: f64| best / plan.prediction.cost - 1.0;
+        let without_cut = best.map(more).filter(|more| more.is_finite() && index + 1 < path.len());
         if let Some(slice) = plan.slices.get_mut(index) {
             slice.reason = reason;
+            slice.without_cut = without_cut;
         }
     }
-    plan.notes = notes(costs, strategy, &plan, path);
+    plan.notes = notes(costs, strategy, &plan, path, problem);
     plan
 }
 
-fn cut_reason(
-    costs: &Costs<'_>,
-    strategy: &Strategy,
-    plan: &Plan,
-    path: &[Range<usize>],
-    index: usize,
-) -> String {
-    let (left, right) = (&path[index], &path[index + 1]);
+fn total(path: &[Segment]) -> f64 {
+    path.iter().map(|segment| segment.cost).sum()
+}
+
+fn cut_reason(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, path: &[Segment], index: usize) -> String {
+    let (left, right) = (&path[index].layers, &path[index + 1].layers);
     let lead = match strategy {
         Strategy::Optimal => "cut",
+        Strategy::Gillis => "fastest: cut",
         Strategy::Similarity { .. } => "resource use changes: cut",
         Strategy::Uniform(_) => "equal time: cut",
         Strategy::Unsplit | Strategy::Manual(_) => "as asked: cut",
     };
-    let cost = total_cost(costs, path);
+    let cost = total(path);
+    let rest = cost - path[index].cost - path[index + 1].cost;
     let instead = |parts: &[Range<usize>]| {
-        let mut other = path.to_vec();
-        other.splice(index..index + 2, parts.iter().cloned());
-        if let Some(most) = plan.constraints.max_memory_bytes {
-            let needed =
-                parts.iter().filter_map(|part| costs.segment(part.clone())).map(|part| part.memory).max();
-            if let Some(needed) = needed.filter(|&needed| needed > most) {
-                return format!("would need {needed}, above max-memory");
-            }
+        let parts: Vec<Segment> = parts.iter().filter_map(|part| costs.segment(part.clone())).collect();
+        if let Some(most) = plan.constraints.max_memory_bytes
+            && let Some(needed) = parts.iter().map(|part| part.memory).max().filter(|&needed| needed > most)
+        {
+            return format!("would need {needed}, above max-memory");
         }
-        percent(total_cost(costs, &other), cost)
+        let largest = costs.model().pricing.largest_memory();
+        if let Some(needed) = parts.iter().map(|part| part.memory).max().filter(|&needed| needed > largest) {
+            return format!("would need {needed}, more than a function may have");
+        }
+        percent(rest + total(&parts), cost)
     };
     let mut alternatives =
         vec![format!("no cut here {}", instead(std::slice::from_ref(&(left.start..right.end))))];
@@ -70,7 +81,7 @@ fn cut_reason(
         let moved = left.end + 1;
         alternatives.push(format!("one layer later {}", instead(&[left.start..moved, moved..right.end])));
     }
-    let passing: tranche_schema::ByteCount = plan
+    let passing: ByteCount = plan
         .edges
         .iter()
         .filter(|edge| {
@@ -92,40 +103,27 @@ fn percent(value: f64, reference: f64) -> String {
     if reference > 0.0 { format!("{:+.1} %", (value / reference - 1.0) * 100.0) } else { "+0.0 %".to_owned() }
 }
 
-fn notes(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, path: &[Range<usize>]) -> Vec<String> {
+fn notes(
+    costs: &Costs<'_>,
+    strategy: &Strategy,
+    plan: &Plan,
+    path: &[Segment],
+    problem: &Problem,
+) -> Vec<String> {
     let mut notes = Vec::new();
     let layers = costs.problem().layers.len();
-    let cost = total_cost(costs, path);
-    let unsplit = plan.prediction.unsplit_memory_time.0;
+    let cost = total(path);
+    let unsplit = plan.prediction.unsplit_cost;
     let constraints = &plan.constraints;
+    let best = |constraints: &Constraints| least_cost(problem, costs.model(), constraints);
     if path.len() == 1 && *strategy == Strategy::Optimal && layers > 1 {
-        notes.push(why_unsplit(costs, constraints, cost));
+        notes.push(why_unsplit(constraints, cost, best));
     }
     if path.len() > 1 {
-        if let Some(most) =
-            constraints.max_memory_bytes.filter(|&most| plan.prediction.unsplit_memory_bytes > most)
-        {
-            notes.push(format!(
-                "cut because the whole model needs {}, above max-memory {most}",
-                plan.prediction.unsplit_memory_bytes
-            ));
-        }
-        if cost >= unsplit {
-            let forced = constraints.min_slices.filter(|&least| least > 1 && *strategy == Strategy::Optimal);
-            let cause = forced.map_or_else(
-                || "slicing does not pay here".to_owned(),
-                |least| format!("slicing does not pay here and is forced by min-slices {least}"),
-            );
-            notes.push(format!("{cause}: the whole model in one function costs {}", percent(unsplit, cost)));
-        } else if cost > unsplit * (1.0 - UNSURE) {
-            notes.push(format!(
-                "saves {:.1} % against unsplit, which is within the error of prediction: measure before relying on it",
-                (1.0 - cost / unsplit) * 100.0
-            ));
-        }
+        notes.extend(why_split(costs, strategy, plan, cost, unsplit));
     }
-    if path.len() > 1 && *strategy == Strategy::Optimal {
-        notes.extend(fewer_slices(costs, constraints, cost, path.len()));
+    if path.len() > 1 && *strategy == Strategy::Optimal && layers <= MOST_COUNTED_LAYERS {
+        notes.extend(fewer_slices(constraints, cost, path.len(), best));
     }
     let (latency, unsplit_latency) = (plan.prediction.latency_ms.0, plan.prediction.unsplit_latency_ms.0);
     if latency > unsplit_latency * (1.0 + NOTABLY_SLOWER) {
@@ -136,7 +134,7 @@ fn notes(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, path: &[Range<usiz
     }
     if constraints.latency_ms.is_some() && *strategy == Strategy::Optimal {
         let free = Constraints { latency_ms: None, ..*constraints };
-        let unbound = optimal(costs, &free).map_or(cost, |path| total_cost(costs, &path));
+        let unbound = best(&free).map_or(cost, |totals| totals.cost);
         if unbound < cost * (1.0 - 1e-9) {
             notes.push(format!(
                 "the latency bound binds: without it the plan costs {}",
@@ -144,33 +142,56 @@ fn notes(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, path: &[Range<usiz
             ));
         }
     }
-    let measured = path
-        .iter()
-        .filter(|part| costs.segment((*part).clone()).is_some_and(|segment| segment.measured))
-        .count();
+    let measured = path.iter().filter(|segment| segment.measured).count();
     if measured < path.len() {
         notes.push(format!(
             "{measured} of {} slices measured whole; the others are estimated from their layers",
             path.len()
         ));
     }
-    let slowdown = costs.model().slowdown(costs.problem().profiled_cpu);
-    if slowdown > 1.0 {
+    notes.extend(unmeasured_shares(problem, path));
+    notes.push(priced(&costs.model().pricing, plan));
+    notes
+}
+
+fn why_split(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, cost: f64, unsplit: f64) -> Vec<String> {
+    let mut notes = Vec::new();
+    let constraints = &plan.constraints;
+    let largest = costs.model().pricing.largest_memory();
+    let need = plan.prediction.unsplit_memory_bytes;
+    if let Some(most) = constraints.max_memory_bytes.filter(|&most| need > most) {
+        notes.push(format!("cut because the whole model needs {need}, above max-memory {most}"));
+    } else if need > largest {
         notes.push(format!(
-            "times are scaled by {slowdown:.2} from the profiled {} to {}, not measured there",
-            costs.problem().profiled_cpu,
-            costs.model().cpu
+            "cut because the whole model needs {need}, more than a function may have ({largest})"
         ));
     }
-    notes.push("priced: memory-time of one warm request; start-up, idle time and fees are not".to_owned());
+    if cost >= unsplit {
+        let forced = constraints.min_slices.filter(|&least| least > 1 && *strategy == Strategy::Optimal);
+        let cause = forced.map_or_else(
+            || "slicing does not pay here".to_owned(),
+            |least| format!("slicing does not pay here and is forced by min-slices {least}"),
+        );
+        notes.push(format!("{cause}: the whole model in one function costs {}", percent(unsplit, cost)));
+    } else if cost > unsplit * (1.0 - UNSURE) {
+        notes.push(format!(
+            "saves {:.1} % against unsplit, which is within the error of prediction: measure before relying on it",
+            (1.0 - cost / unsplit) * 100.0
+        ));
+    }
     notes
 }
 
 /// The fewest slices whose cost is not distinguishable from that of the plan.
-fn fewer_slices(costs: &Costs<'_>, constraints: &Constraints, cost: f64, slices: usize) -> Option<String> {
+fn fewer_slices(
+    constraints: &Constraints,
+    cost: f64,
+    slices: usize,
+    best: impl Fn(&Constraints) -> Option<crate::search::Totals>,
+) -> Option<String> {
     let with_at_most = |most: usize| {
         let fewer = Constraints { max_slices: Some(most as u32), ..*constraints };
-        optimal(costs, &fewer).ok().filter(|path| total_cost(costs, path) <= cost * (1.0 + UNSURE))
+        best(&fewer).filter(|totals| totals.cost <= cost * (1.0 + UNSURE))
     };
     let (mut least, mut most) = (1, slices);
     let mut found = None;
@@ -178,29 +199,75 @@ fn fewer_slices(costs: &Costs<'_>, constraints: &Constraints, cost: f64, slices:
     while least < most {
         let middle = least.midpoint(most);
         match with_at_most(middle) {
-            Some(path) => {
-                most = path.len().min(middle);
-                found = Some(path);
+            Some(totals) => {
+                most = totals.slices.min(middle);
+                found = Some(totals);
             }
             None => least = middle + 1,
         }
     }
-    let path = found?;
-    let dearer = percent(total_cost(costs, &path), cost);
-    Some(format!("{} slices cost {dearer}: max-slices {} gives almost the same", path.len(), path.len()))
+    let totals = found?;
+    let dearer = percent(totals.cost, cost);
+    Some(format!(
+        "{} slices cost {dearer}: max-slices {} gives almost the same",
+        totals.slices, totals.slices
+    ))
 }
 
-fn why_unsplit(costs: &Costs<'_>, constraints: &Constraints, cost: f64) -> String {
+fn why_unsplit(
+    constraints: &Constraints,
+    cost: f64,
+    best: impl Fn(&Constraints) -> Option<crate::search::Totals>,
+) -> String {
     if constraints.max_slices == Some(1) {
         return "not cut because max-slices is 1".to_owned();
     }
     let split = Constraints { min_slices: Some(2), ..*constraints };
-    match optimal(costs, &split) {
-        Ok(path) => format!(
+    match best(&split) {
+        Some(totals) => format!(
             "unsplit is cheapest: the best plan of two or more slices has {} and costs {}",
-            path.len(),
-            percent(total_cost(costs, &path), cost)
+            totals.slices,
+            percent(totals.cost, cost)
         ),
-        Err(_) => "not cut: no plan of two or more slices satisfies the constraints".to_owned(),
+        None => "not cut: no plan of two or more slices satisfies the constraints".to_owned(),
+    }
+}
+
+/// CPU shares of the plan at which nothing was measured.
+fn unmeasured_shares(problem: &Problem, path: &[Segment]) -> Option<String> {
+    let known: Vec<u32> = problem
+        .whole
+        .shares
+        .iter()
+        .map(|sample| sample.cpu.0)
+        .chain([problem.profiled_cpu.0])
+        .chain(problem.measured.iter().map(|slice| slice.cpu.0))
+        .collect();
+    let near = |share: u32| known.iter().any(|&known| known.abs_diff(share) * 100 <= known);
+    let mut shares: Vec<_> = path.iter().map(|segment| segment.cpu).filter(|share| !near(share.0)).collect();
+    shares.sort_unstable();
+    shares.dedup();
+    let (first, last) = (shares.first()?, shares.last()?);
+    let shares = if first == last { first.to_string() } else { format!("{first} to {last}") };
+    Some(format!("times at {shares} follow from those measured at other shares"))
+}
+
+fn priced(pricing: &Pricing, plan: &Plan) -> String {
+    let workload = &plan.workload;
+    let rate = workload.rate_per_second.unwrap_or(crate::DEFAULT_RATE);
+    match (pricing.identity.unit, pricing.identity.billing) {
+        (CostUnit::GibSeconds, _) => {
+            "priced: memory-time of one warm request; start-up, idle time and fees are not".to_owned()
+        }
+        (CostUnit::Usd, Billing::AlwaysOn) => format!(
+            "priced: replicas that are always on, by {} of {}, at {rate} requests a second",
+            pricing.identity.name, pricing.identity.date
+        ),
+        (CostUnit::Usd, Billing::PerRequest) => format!(
+            "priced: run, hand-off and fees by {} of {}, {:.1} % of requests cold",
+            pricing.identity.name,
+            pricing.identity.date,
+            workload.cold_fraction * 100.0
+        ),
     }
 }

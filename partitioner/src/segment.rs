@@ -1,25 +1,35 @@
+use crate::measured::{Measured, measured_segments};
+use crate::timing::{ShareFactors, Work};
 use crate::{CostModel, Problem, Transport};
 use std::collections::HashMap;
 use std::ops::Range;
-use tranche_schema::{ByteCount, GibSeconds, Millis, WholeProfile};
+use tranche_schema::{ByteCount, GibSeconds, MilliCpu, Millis};
 
-/// A run of adjacent layers in one function, priced.
+/// A run of adjacent layers in one function of one size, priced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
     /// The layers.
     pub layers: Range<usize>,
     /// Memory limit.
     pub memory: ByteCount,
+    /// CPU share.
+    pub cpu: MilliCpu,
     /// Time of one warm run.
     pub run: Millis,
     /// Time to receive and send its tensors, per-request time included.
     pub handoff: Millis,
     /// Run and hand-off.
     pub billed: Millis,
+    /// What one request is charged, in the unit of the prices.
+    pub cost: f64,
     /// Memory limit × billed.
-    pub cost: GibSeconds,
+    pub memory_time: GibSeconds,
     /// What it adds to the latency of a plan.
     pub latency: Millis,
+    /// From the start of its process until it takes requests.
+    pub start_up: Millis,
+    /// How much longer its first run takes.
+    pub first_run_excess: Millis,
     /// Bytes of its initialisers, each once.
     pub weights: ByteCount,
     /// Highest sum of its live activations.
@@ -28,6 +38,27 @@ pub struct Segment {
     pub outputs: usize,
     /// Whether run and memory were measured for exactly these layers.
     pub measured: bool,
+}
+
+/// A run of adjacent layers, before a size is chosen for its function.
+#[derive(Clone, Debug)]
+pub struct Stretch<'a> {
+    /// The layers.
+    pub layers: Range<usize>,
+    /// The least memory limit that holds it, whether there are functions of as much or not.
+    pub need: ByteCount,
+    /// Bytes of its initialisers, each once.
+    pub weights: ByteCount,
+    /// Highest sum of its live activations.
+    pub peak_activation: ByteCount,
+    /// How many tensors it gives to later layers or the caller.
+    pub outputs: usize,
+    /// Most bytes that travel in one call to it or in its answer.
+    pub payload: ByteCount,
+    work: Work,
+    handoff: f64,
+    fees: f64,
+    measured: Option<&'a Measured>,
 }
 
 /// A problem and a cost model, prepared so that all segments from one start are
@@ -47,9 +78,10 @@ pub struct Costs<'a> {
     last_use: Vec<usize>,
     /// Live bytes of each layer less tensors that only pass over it.
     own_live: Vec<u64>,
-    /// Run of each layer, scaled.
-    run: Vec<f64>,
-    measured: HashMap<(usize, usize), &'a WholeProfile>,
+    /// Work of each layer, scaled to the fused total.
+    work: Vec<Work>,
+    factors: ShareFactors,
+    measured: HashMap<(usize, usize), Measured>,
 }
 
 impl<'a> Costs<'a> {
@@ -82,20 +114,24 @@ impl<'a> Costs<'a> {
                 |tensor| if tensor.to_caller { count } else { tensor.consumers.last().copied().unwrap_or(0) },
             )
             .collect();
-        let mut costs = Self {
+        let work = scaled_work(problem);
+        let whole = work.iter().fold(Work::default(), |mut sum, part| {
+            sum.add(*part);
+            sum
+        });
+        Self {
             problem,
             model,
             transports,
+            own_live: own_live_bytes(problem, &bytes, &reads, &writes),
             bytes,
             reads,
             writes,
             last_use,
-            own_live: Vec::new(),
-            run: scaled_runs(problem, model),
-            measured: measured_segments(problem, model),
-        };
-        costs.own_live = costs.own_live_bytes();
-        costs
+            factors: ShareFactors::of(&problem.whole, whole),
+            work,
+            measured: measured_segments(problem),
+        }
     }
 
     /// The problem.
@@ -116,13 +152,13 @@ impl<'a> Costs<'a> {
         self.transports[tensor]
     }
 
-    /// Run of one layer, scaled to the fused total.
+    /// Run of one layer at one CPU, scaled to the fused total.
     #[must_use]
     pub fn layer_run(&self, layer: usize) -> Millis {
-        Millis(self.run[layer])
+        Millis(self.work[layer].at(MilliCpu(1000)))
     }
 
-    /// Every segment that starts at layer `first`, shortest first.
+    /// Every stretch that starts at layer `first`, shortest first.
     #[must_use]
     pub fn row(&self, first: usize) -> Row<'_> {
         Row {
@@ -131,9 +167,12 @@ impl<'a> Costs<'a> {
             next: first,
             weight_seen: vec![false; self.problem.weights.len()],
             input_seen: vec![false; self.bytes.len()],
-            run: 0.0,
+            work: Work::default(),
             receive: 0.0,
             send: 0.0,
+            fees: 0.0,
+            payload_in: 0,
+            payload_out: 0,
             weights: 0,
             largest: 0,
             inputs: 0,
@@ -143,36 +182,148 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// One segment; `None` for an empty range or one past the end.
+    /// One stretch; `None` for an empty range or one past the end.
+    #[must_use]
+    pub fn stretch(&self, layers: Range<usize>) -> Option<Stretch<'_>> {
+        self.row(layers.start).find(|stretch| stretch.layers.end == layers.end)
+    }
+
+    /// The cheapest segment of a range, of equally cheap ones the fastest; where no
+    /// function there is holds it, as if there were one. `None` for an empty range or one
+    /// past the end.
     #[must_use]
     pub fn segment(&self, layers: Range<usize>) -> Option<Segment> {
-        self.row(layers.start).find(|segment| segment.layers.end == layers.end)
+        let stretch = self.stretch(layers)?;
+        let mut offers = Vec::new();
+        self.offers(&stretch, &mut offers);
+        offers
+            .into_iter()
+            .min_by(|a, b| a.cost.total_cmp(&b.cost).then(a.latency.0.total_cmp(&b.latency.0)))
+            .or_else(|| self.beyond(&stretch))
     }
 
-    /// Memory-time that no vertical plan can go below (see [`crate::cost`]).
+    /// The stretch at each size worth looking at into `offers`, which is emptied first.
+    pub fn offers(&self, stretch: &Stretch<'_>, offers: &mut Vec<Segment>) {
+        offers.clear();
+        let pricing = &self.model.pricing;
+        if stretch.need > pricing.largest_memory() {
+            return;
+        }
+        pricing.sizes_for(stretch.need, |memory, share| offers.extend(self.at(stretch, memory, share)));
+    }
+
+    /// Interquartile range of a segment's measured billed time; 0 where it was not measured
+    /// at this share.
+    pub(crate) fn spread(&self, layers: &Range<usize>, share: MilliCpu) -> f64 {
+        let measured = self.measured.get(&(layers.start, layers.end));
+        measured.and_then(|measured| measured.spread(share)).unwrap_or(0.0)
+    }
+
+    /// The stretch at its need, though there is no function of as much.
+    fn beyond(&self, stretch: &Stretch<'_>) -> Option<Segment> {
+        let mut found = None;
+        self.model.pricing.sizes_for(self.model.pricing.largest_memory().min(stretch.need), |_, share| {
+            found = found.take().or_else(|| self.at(stretch, stretch.need, share));
+        });
+        found
+    }
+
+    /// The stretch in a function of this size; none where it would need more replicas than there may be.
+    fn at(&self, stretch: &Stretch<'_>, memory: ByteCount, share: MilliCpu) -> Option<Segment> {
+        let model = self.model;
+        let estimate = |share: MilliCpu| stretch.work.at(share) * self.factors.at(share);
+        let slower = (1000.0 / f64::from(share.0.max(1))).max(1.0);
+        let estimated_handoff = stretch.handoff * slower;
+        let (run, handoff) = match stretch.measured {
+            Some(measured) => (
+                measured.times.at(share, estimate),
+                measured
+                    .handoff(share)
+                    .map_or(estimated_handoff, |(ms, exact)| if exact { ms } else { ms * slower }),
+            ),
+            None => (estimate(share), estimated_handoff),
+        };
+        let known = |value: fn(&Measured) -> Option<f64>| stretch.measured.and_then(value);
+        let start_up =
+            Millis(known(|measured| measured.start).unwrap_or(model.start.start(stretch.weights).0) * slower);
+        let first_run_excess = Millis(
+            known(|measured| measured.first_run_excess)
+                .unwrap_or(model.start.first_run_excess(stretch.weights).0)
+                * slower,
+        );
+        let billed = Millis(run + handoff);
+        let cold = start_up + first_run_excess;
+        let charge = model.pricing.charge(memory, share, billed, model.workload.cold_fraction, cold)?;
+        Some(Segment {
+            layers: stretch.layers.clone(),
+            memory,
+            cpu: share,
+            run: Millis(run),
+            handoff: Millis(handoff),
+            billed,
+            cost: charge + stretch.fees,
+            memory_time: GibSeconds::of(memory, billed),
+            latency: billed + model.driver + model.call,
+            start_up,
+            first_run_excess,
+            weights: stretch.weights,
+            peak_activation: stretch.peak_activation,
+            outputs: stretch.outputs,
+            measured: stretch.measured.is_some(),
+        })
+    }
+
+    /// Cost that no vertical plan can go below (see [`crate::cost`]).
     #[must_use]
-    pub fn lower_bound(&self) -> GibSeconds {
+    pub fn lower_bound(&self) -> f64 {
+        self.bound(|memory, share, time| self.model.pricing.least_charge(memory, share, time))
+            + self.model.pricing.request_fee()
+    }
+
+    /// Memory-time that no vertical plan can go below.
+    #[must_use]
+    pub fn memory_time_bound(&self) -> GibSeconds {
+        GibSeconds(self.bound(|memory, _, time| GibSeconds::of(memory, time).0))
+    }
+
+    /// Least sum over layers, or measured slices, of what running them alone takes.
+    fn bound(&self, price: impl Fn(ByteCount, MilliCpu, Millis) -> f64) -> f64 {
         let count = self.problem.layers.len();
+        let least = |need: ByteCount, time: &dyn Fn(MilliCpu) -> f64| {
+            let mut least = f64::INFINITY;
+            self.model.pricing.sizes_for(need, |memory, share| {
+                least = least.min(price(memory, share, Millis(time(share))));
+            });
+            if least.is_finite() { least } else { 0.0 }
+        };
+        let mut measured: HashMap<usize, Vec<(usize, &Measured)>> = HashMap::new();
+        for (&(start, end), slice) in &self.measured {
+            measured.entry(end).or_default().push((start, slice));
+        }
         let mut bound = vec![0.0_f64; count + 1];
         for last in 0..count {
-            let mut least = bound[last] + self.layer_bound(last).0;
-            for (&(start, end), whole) in &self.measured {
-                if end == last + 1 {
-                    let memory = self.model.memory_limit(whole.peak_memory_bytes);
-                    least = least.min(bound[start] + GibSeconds::of(memory, whole.run.median_ms).0);
-                }
+            let estimate = |share: MilliCpu| self.work[last].at(share) * self.factors.at(share);
+            let mut best = bound[last] + least(self.layer_need(last), &estimate);
+            for (start, slice) in measured.get(&(last + 1)).into_iter().flatten() {
+                let work = self.work[*start..=last].iter().fold(Work::default(), |mut sum, part| {
+                    sum.add(*part);
+                    sum
+                });
+                let time =
+                    |share: MilliCpu| slice.times.at(share, |share| work.at(share) * self.factors.at(share));
+                let need = slice.limit.unwrap_or_else(|| self.model.memory_limit(slice.peak));
+                best = best.min(bound[*start] + least(self.model.pricing.unbounded_limit(need), &time));
             }
-            bound[last + 1] = least;
+            bound[last + 1] = best;
         }
-        GibSeconds(bound[count])
+        bound[count]
     }
 
-    fn layer_bound(&self, layer: usize) -> GibSeconds {
+    fn layer_need(&self, layer: usize) -> ByteCount {
         let bytes =
             || self.problem.layers[layer].weights.iter().map(|&weight| self.problem.weights[weight].0);
         let (weights, largest) = (bytes().sum(), bytes().max().unwrap_or(0));
-        let memory = self.expected_memory(weights, largest, self.own_live[layer], 0);
-        GibSeconds::of(self.model.memory_limit(memory), self.layer_run(layer))
+        self.model.memory_limit(self.expected_memory(weights, largest, self.own_live[layer], 0))
     }
 
     fn expected_memory(&self, weights: u64, largest: u64, peak: u64, buffers: u64) -> ByteCount {
@@ -181,82 +332,89 @@ impl<'a> Costs<'a> {
         let parts = [self.model.base_memory.0, weights, loading, peak, buffers];
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }
-
-    /// Live bytes of each layer within the whole, less model inputs and tensors
-    /// of earlier layers that it does not read; at least its own tensors.
-    fn own_live_bytes(&self) -> Vec<u64> {
-        let mut alive: u64 = 0;
-        let mut ending = vec![0_u64; self.problem.layers.len() + 1];
-        for (index, tensor) in self.problem.tensors.iter().enumerate() {
-            if tensor.producer.is_none() {
-                alive += self.bytes[index];
-                ending[self.last_use[index]] += self.bytes[index];
-            }
-        }
-        let mut own = Vec::with_capacity(self.problem.layers.len());
-        for (position, layer) in self.problem.layers.iter().enumerate() {
-            let read: u64 = self.reads[position].iter().map(|&tensor| self.bytes[tensor]).sum();
-            let written: u64 = self.writes[position].iter().map(|&tensor| self.bytes[tensor]).sum();
-            let passing = alive - read;
-            own.push(layer.peak_live.0.saturating_sub(passing).max(read + written));
-            for &tensor in &self.writes[position] {
-                ending[self.last_use[tensor].max(position)] += self.bytes[tensor];
-            }
-            alive = alive + written - ending[position];
-        }
-        own
-    }
 }
 
-/// Layer medians scaled so that they add up to the whole model's run, then to
-/// the planned CPU share.
-fn scaled_runs(problem: &Problem, model: &CostModel) -> Vec<f64> {
+/// Live bytes of each layer within the whole, less model inputs and tensors of earlier
+/// layers that it does not read; at least its own tensors.
+pub(crate) fn own_live_bytes(
+    problem: &Problem,
+    bytes: &[u64],
+    reads: &[Vec<usize>],
+    writes: &[Vec<usize>],
+) -> Vec<u64> {
+    let passing = passing_bytes(problem, bytes, reads, writes);
+    problem
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(position, layer)| {
+            let touched: u64 =
+                reads[position].iter().chain(&writes[position]).map(|&tensor| bytes[tensor]).sum();
+            layer.peak_live.0.saturating_sub(passing[position]).max(touched)
+        })
+        .collect()
+}
+
+/// Bytes of tensors that are alive while a layer runs and that it does not touch.
+pub(crate) fn passing_bytes(
+    problem: &Problem,
+    bytes: &[u64],
+    reads: &[Vec<usize>],
+    writes: &[Vec<usize>],
+) -> Vec<u64> {
+    let count = problem.layers.len();
+    let last_use = |tensor: usize| {
+        let tensor = &problem.tensors[tensor];
+        if tensor.to_caller { count } else { tensor.consumers.last().copied().unwrap_or(0) }
+    };
+    let mut alive: u64 = 0;
+    let mut ending = vec![0_u64; count + 1];
+    for (index, tensor) in problem.tensors.iter().enumerate() {
+        if tensor.producer.is_none() {
+            alive += bytes[index];
+            ending[last_use(index)] += bytes[index];
+        }
+    }
+    let mut passing = Vec::with_capacity(count);
+    for position in 0..count {
+        let read: u64 = reads[position].iter().map(|&tensor| bytes[tensor]).sum();
+        let written: u64 = writes[position].iter().map(|&tensor| bytes[tensor]).sum();
+        passing.push(alive - read);
+        for &tensor in &writes[position] {
+            ending[last_use(tensor).max(position)] += bytes[tensor];
+        }
+        alive = alive + written - ending[position];
+    }
+    passing
+}
+
+/// Layer medians scaled so that they add up to the whole model's run.
+fn scaled_work(problem: &Problem) -> Vec<Work> {
     let sum: f64 = problem.layers.iter().map(|layer| layer.time.0).sum();
     let whole = problem.whole.run.median_ms.0;
     let fused = if sum > 0.0 && whole > 0.0 { whole / sum } else { 1.0 };
-    let scale = fused * model.slowdown(problem.profiled_cpu);
-    problem.layers.iter().map(|layer| layer.time.0 * scale).collect()
+    let threads = problem.profiled_cpu.threads();
+    problem
+        .layers
+        .iter()
+        .map(|layer| Work::of(layer.time.0, threads, layer.parallel_share).times(fused))
+        .collect()
 }
 
-/// Measurements that stand for a segment at the planned CPU share. A later
-/// measurement of the same layers replaces an earlier one.
-fn measured_segments<'a>(
-    problem: &'a Problem,
-    model: &CostModel,
-) -> HashMap<(usize, usize), &'a WholeProfile> {
-    let position: HashMap<&str, usize> =
-        problem.layers.iter().enumerate().map(|(index, layer)| (layer.name.as_str(), index)).collect();
-    let usable = |whole: &WholeProfile| whole.run.median_ms.0 > 0.0 && whole.peak_memory_bytes.0 > 0;
-    let mut measured = HashMap::new();
-    if model.cpu == problem.profiled_cpu && usable(&problem.whole) {
-        measured.insert((0, problem.layers.len()), &problem.whole);
-    }
-    for slice in &problem.measured {
-        let Some(&start) = slice.layers.first().and_then(|name| position.get(name.as_str())) else {
-            continue;
-        };
-        let end = start + slice.layers.len();
-        let same = problem
-            .layers
-            .get(start..end)
-            .is_some_and(|layers| layers.iter().zip(&slice.layers).all(|(layer, name)| layer.name == *name));
-        if same && slice.cpu == model.cpu && usable(&slice.whole) {
-            measured.insert((start, end), &slice.whole);
-        }
-    }
-    measured
-}
-
-/// Segments from one start; see [`Costs::row`].
+/// Stretches from one start; see [`Costs::row`].
 pub struct Row<'a> {
     costs: &'a Costs<'a>,
     first: usize,
     next: usize,
     weight_seen: Vec<bool>,
     input_seen: Vec<bool>,
-    run: f64,
+    work: Work,
     receive: f64,
     send: f64,
+    /// Charges of objects that it reads and writes.
+    fees: f64,
+    payload_in: u64,
+    payload_out: u64,
     weights: u64,
     /// Bytes of its largest initialiser.
     largest: u64,
@@ -267,15 +425,15 @@ pub struct Row<'a> {
     peak: u64,
 }
 
-impl Iterator for Row<'_> {
-    type Item = Segment;
+impl<'a> Iterator for Row<'a> {
+    type Item = Stretch<'a>;
 
-    fn next(&mut self) -> Option<Segment> {
+    fn next(&mut self) -> Option<Stretch<'a>> {
         let costs = self.costs;
         let position = self.next;
         let layer = costs.problem.layers.get(position)?;
         self.next += 1;
-        self.run += costs.run[position];
+        self.work.add(costs.work[position]);
         for &weight in &layer.weights {
             if !std::mem::replace(&mut self.weight_seen[weight], true) {
                 self.weights += costs.problem.weights[weight].0;
@@ -290,56 +448,95 @@ impl Iterator for Row<'_> {
                 costs.problem.tensors[tensor].producer.is_some_and(|producer| producer >= self.first);
             if !inside {
                 if !std::mem::replace(&mut self.input_seen[tensor], true) {
-                    self.inputs += bytes;
-                    self.receive += costs.transports[tensor].receive.0;
+                    self.receive_from_outside(tensor);
                 }
                 continue;
             }
             read_inside += bytes;
             if costs.last_use[tensor] == position {
                 ended += bytes;
-                self.outputs -= 1;
-                self.send -= costs.transports[tensor].send.0;
+                self.give_out(tensor, false);
             }
         }
         self.peak = self.peak.max(costs.own_live[position] + (self.alive - read_inside));
         self.alive -= ended;
         for &tensor in &costs.writes[position] {
             if costs.last_use[tensor] > position {
-                self.outputs += 1;
                 self.alive += costs.bytes[tensor];
-                self.send += costs.transports[tensor].send.0;
+                self.give_out(tensor, true);
             }
         }
-        Some(self.price())
+        Some(self.stretch())
     }
 }
 
-impl Row<'_> {
-    fn price(&self) -> Segment {
+impl<'a> Row<'a> {
+    fn receive_from_outside(&mut self, tensor: usize) {
+        let transport = &self.costs.transports[tensor];
+        self.inputs += self.costs.bytes[tensor];
+        self.receive += transport.receive.0;
+        match transport.object {
+            Some((_, read)) => self.fees += read,
+            None => self.payload_in += self.costs.bytes[tensor],
+        }
+    }
+
+    /// Counts a tensor among the outputs, or no longer.
+    fn give_out(&mut self, tensor: usize, more: bool) {
+        let transport = &self.costs.transports[tensor];
+        let sign = if more { 1.0 } else { -1.0 };
+        self.outputs = if more { self.outputs + 1 } else { self.outputs - 1 };
+        self.send += sign * transport.send.0;
+        match transport.object {
+            Some((write, _)) => self.fees += sign * write,
+            None if more => self.payload_out += self.costs.bytes[tensor],
+            None => self.payload_out -= self.costs.bytes[tensor],
+        }
+    }
+
+    /// Objects that a call or an answer needs though each tensor alone would fit its payload.
+    fn spilled(&self, payload: u64) -> f64 {
+        let most = self.costs.model.pricing.call_bytes.unwrap_or(u64::MAX).max(1);
+        if payload <= most || self.costs.model.object.is_none() {
+            0.0
+        } else {
+            (payload.div_ceil(most) - 1) as f64
+        }
+    }
+
+    fn stretch(&self) -> Stretch<'a> {
         let costs = self.costs;
+        let model = costs.model;
         let estimate = costs.expected_memory(self.weights, self.largest, self.peak, self.inputs + self.alive);
         let measured = costs.measured.get(&(self.first, self.next));
-        let (run, peak) = measured.map_or((Millis(self.run), estimate), |whole| {
+        let need = match measured {
+            // It was seen to keep its speed under this limit.
+            Some(Measured { limit: Some(limit), .. }) => model.pricing.unbounded_limit(*limit),
             // The measuring process made its outputs, and did not code them.
-            let coded = ByteCount(whole.peak_memory_bytes.0.saturating_add(self.alive));
-            (whole.run.median_ms, coded)
-        });
-        let memory = costs.model.memory_limit(peak);
-        let handoff = Millis(costs.model.per_request.0 + self.receive + self.send.max(0.0));
-        let billed = run + handoff;
-        Segment {
+            Some(measured) => model.memory_limit(ByteCount(measured.peak.0.saturating_add(self.alive))),
+            None => model.memory_limit(estimate),
+        };
+        let (into, out) = (self.spilled(self.payload_in), self.spilled(self.payload_out));
+        let mut fees = self.fees.max(0.0);
+        let mut handoff = model.per_request.0 + self.receive + self.send.max(0.0);
+        if into + out > 0.0 {
+            let (write, read) = model.pricing.object.unwrap_or_default();
+            let each = model.object.map_or(0.0, |rate| rate.fixed.0);
+            fees += (into + out) * (write + read);
+            handoff += (into + out) * each;
+        }
+        let payload = if model.object.is_some() { 0 } else { self.payload_in.max(self.payload_out) };
+        Stretch {
             layers: self.first..self.next,
-            memory,
-            run,
-            handoff,
-            billed,
-            cost: GibSeconds::of(memory, billed),
-            latency: billed + costs.model.driver,
+            need,
             weights: ByteCount(self.weights),
             peak_activation: ByteCount(self.peak),
             outputs: self.outputs,
-            measured: measured.is_some(),
+            payload: ByteCount(payload),
+            work: self.work,
+            handoff,
+            fees,
+            measured,
         }
     }
 }

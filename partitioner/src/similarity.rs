@@ -14,7 +14,8 @@
 //!   model picks among all the stages of merging within the constraints; on a
 //!   tie the one with fewer slices.
 
-use crate::optimal::{Bounds, total_cost, total_latency};
+use crate::order::Order;
+use crate::search::{Bounds, Choice, is_better, sized_within};
 use crate::{Costs, PlanError};
 use std::ops::Range;
 use tranche_schema::Constraints;
@@ -45,16 +46,16 @@ pub(crate) fn similarity(
         }
         return Ok(ranges(&clusters));
     }
-    let bounds = Bounds::new(constraints, layers).map_err(PlanError::Infeasible)?;
-    let mut best: Option<(f64, Vec<Range<usize>>)> = None;
+    let bounds = Bounds::new(constraints, costs).map_err(PlanError::Infeasible)?;
+    let mut best: Option<(Choice, Vec<Range<usize>>)> = None;
     let mut clusters = singletons(costs);
     loop {
         let path = ranges(&clusters);
-        if satisfies(costs, &bounds, &path) {
-            let cost = total_cost(costs, &path);
-            if best.as_ref().is_none_or(|(least, _)| cost <= *least) {
-                best = Some((cost, path));
-            }
+        if let Ok(choice) = sized_within(costs, &bounds, Order::graph(layers), &path)
+            // Later stages have fewer slices, which win ties.
+            && best.as_ref().is_none_or(|(best, _)| !is_better(costs.model(), &best.totals, &choice.totals))
+        {
+            best = Some((choice, path));
         }
         if clusters.len() == 1 {
             break;
@@ -65,13 +66,6 @@ pub(crate) fn similarity(
         strategy: "similarity".to_owned(),
         what: "no number of clusters satisfies the constraints".to_owned(),
     })
-}
-
-fn satisfies(costs: &Costs<'_>, bounds: &Bounds, path: &[Range<usize>]) -> bool {
-    path.len() >= bounds.least
-        && bounds.most.is_none_or(|most| path.len() <= most)
-        && path.iter().filter_map(|layers| costs.segment(layers.clone())).all(|part| bounds.admits(&part))
-        && bounds.latency.is_none_or(|most| total_latency(costs, path) <= most.0)
 }
 
 fn singletons(costs: &Costs<'_>) -> Vec<Cluster> {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 /// How the cuts are chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// The least memory-time within the constraints, exactly.
+    /// The least cost within the constraints, exactly.
     Optimal,
     /// Clusters of adjacent layers with similar time, memory and parameters.
     Similarity {
@@ -16,6 +16,8 @@ pub enum Strategy {
     Uniform(u32),
     /// The whole model in one function.
     Unsplit,
+    /// The least latency, as Gillis (Yu and others, ICDCS 2021) plans a chain.
+    Gillis,
     /// A cut after each named layer, or after the layer that writes the named tensor.
     Manual(Vec<String>),
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Strategy {
             Self::Similarity { slices: Some(slices) } => format!("similarity={slices}"),
             Self::Uniform(parts) => format!("uniform={parts}"),
             Self::Unsplit => "unsplit".to_owned(),
+            Self::Gillis => "gillis".to_owned(),
             Self::Manual(names) => format!("manual={}", names.join(",")),
         };
         formatter.pad(&text)
@@ -37,8 +40,8 @@ impl fmt::Display for Strategy {
 impl FromStr for Strategy {
     type Err = PlanError;
 
-    /// From `optimal`, `similarity`, `similarity=N`, `uniform=N`, `unsplit` or
-    /// `manual=NAME,NAME`; names with a comma cannot be written this way.
+    /// From `optimal`, `similarity`, `similarity=N`, `uniform=N`, `unsplit`,
+    /// `gillis` or `manual=NAME,NAME`; names with a comma cannot be written this way.
     fn from_str(text: &str) -> Result<Self, PlanError> {
         let unknown = || PlanError::UnknownStrategy(text.to_owned());
         let number = |value: &str| value.parse::<u32>().ok().filter(|&count| count > 0).ok_or_else(unknown);
@@ -47,6 +50,7 @@ impl FromStr for Strategy {
                 "optimal" => Ok(Self::Optimal),
                 "similarity" => Ok(Self::Similarity { slices: None }),
                 "unsplit" => Ok(Self::Unsplit),
+                "gillis" => Ok(Self::Gillis),
                 _ => Err(unknown()),
             },
             Some(("similarity", value)) => Ok(Self::Similarity { slices: Some(number(value)?) }),

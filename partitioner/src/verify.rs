@@ -1,4 +1,5 @@
 use crate::Costs;
+use crate::plan::cuts_of;
 use std::collections::{HashMap, HashSet};
 use tranche_schema::{Channel, Edge, Plan, SlicePlan, TensorSpec};
 
@@ -8,7 +9,8 @@ const ROUNDING: f64 = 1e-9;
 /// Checks a plan against its problem, by these invariants:
 ///
 /// 1. Slice names are unique and there is at least one slice.
-/// 2. Slices in order hold the problem's layers in order, each exactly once.
+/// 2. Slices in order hold each of the problem's layers exactly once, in an order in
+///    which they can run.
 /// 3. Each node is in exactly one slice, that of its layer; nodes of a slice are
 ///    in graph order.
 /// 4. The quotient is acyclic and slices are in a runnable order: no tensor is
@@ -22,11 +24,22 @@ const ROUNDING: f64 = 1e-9;
 /// 7. Mapped files are used between slices alone.
 /// 8. A slice's memory limit holds what the cost model expects, threads fit its
 ///    CPU share.
-/// 9. Predictions are finite, not negative, and add up.
+/// 9. Predictions are finite, not negative, and add up; no request is faster than its
+///    slowest slice, or slower than all slices one after the other.
 ///
 /// # Errors
 /// The first broken invariant, naming the slice, node or tensor.
 pub fn verify(costs: &Costs<'_>, plan: &Plan) -> Result<(), String> {
+    // Where its layers are not the problem's, the check below says which.
+    let order = cuts_of(costs.problem(), plan).map(|(order, _)| order).unwrap_or_default();
+    if order.is_sorted() {
+        return check(costs, plan);
+    }
+    let reordered = costs.problem().reordered(&order);
+    check(&Costs::new(&reordered, costs.model()), plan)
+}
+
+fn check(costs: &Costs<'_>, plan: &Plan) -> Result<(), String> {
     let slice_of_layer = check_layers(costs, plan)?;
     check_nodes(costs, plan, &slice_of_layer)?;
     check_edges(costs, plan, &slice_of_layer)?;
@@ -161,17 +174,25 @@ fn check_sizes(costs: &Costs<'_>, plan: &Plan) -> Result<(), String> {
     let mut start = 0;
     let mut memory_time = 0.0;
     let mut billed = 0.0;
+    let mut cost = 0.0;
+    let mut slowest = 0.0_f64;
     for slice in &plan.slices {
         let name = &slice.name;
         let range = start..start + slice.layers.len();
         start = range.end;
-        let need = costs.segment(range).map(|segment| segment.memory).unwrap_or_default();
+        let need = costs.stretch(range).map(|stretch| stretch.need).unwrap_or_default();
         ensure(slice.size.memory_bytes >= need, || format!("`{name}` needs {need} and is given less"))?;
         ensure(slice.threads as usize == slice.size.cpu_milli.threads(), || {
             format!("`{name}` has {} threads on {}", slice.threads, slice.size.cpu_milli)
         })?;
         let prediction = &slice.prediction;
-        let parts = [prediction.run_ms.0, prediction.handoff_ms.0, prediction.memory_time.0];
+        let parts = [
+            prediction.run_ms.0,
+            prediction.handoff_ms.0,
+            prediction.memory_time.0,
+            prediction.cost,
+            prediction.start_up_ms.0,
+        ];
         ensure(parts.iter().all(|part| part.is_finite() && *part >= 0.0), || {
             format!("a prediction of `{name}` is not a finite amount")
         })?;
@@ -180,13 +201,18 @@ fn check_sizes(costs: &Costs<'_>, plan: &Plan) -> Result<(), String> {
         })?;
         memory_time += prediction.memory_time.0;
         billed += prediction.billed_ms.0;
+        cost += prediction.cost;
+        slowest = slowest.max(prediction.billed_ms.0);
     }
     ensure(close(plan.prediction.memory_time.0, memory_time), || {
         "the plan's memory-time is not the sum of its slices'".to_owned()
     })?;
-    let latency = billed + costs.model().driver.0 * plan.slices.len() as f64;
-    ensure(close(plan.prediction.latency_ms.0, latency), || {
-        "the plan's latency is not the sum of its slices'".to_owned()
+    ensure(close(plan.prediction.cost, cost), || "the plan's cost is not the sum of its slices'".to_owned())?;
+    let model = costs.model();
+    let all = billed + (model.driver.0 + model.call.0) * plan.slices.len() as f64;
+    let latency = plan.prediction.latency_ms.0;
+    ensure(latency >= slowest * (1.0 - ROUNDING) && latency <= all * (1.0 + ROUNDING), || {
+        "the plan's latency is not within those of its slices".to_owned()
     })
 }
 

@@ -4,13 +4,38 @@
 
 mod common;
 
-use common::{any_constraints, any_problem, brute_force, close, path, segment_matches};
+use common::downsets::best_chain;
+use common::synthetic::Random;
+use common::{any_constraints, any_ordered_problem, any_problem, brute_force, close, path, segment_matches};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tranche_partitioner::{
     CostModel, Costs, Infeasible, PlanError, Problem, Strategy, partition, reprice, verify,
 };
 use tranche_schema::{Constraints, Document as _, Plan};
+
+/// An order in which the layers can run, picked by `seed`.
+fn any_order(problem: &Problem, seed: u64) -> Vec<usize> {
+    let mut random = Random::new(seed);
+    let mut order: Vec<usize> = Vec::new();
+    let made = |order: &[usize], layer: usize| {
+        problem.tensors.iter().all(|tensor| {
+            !tensor.consumers.contains(&layer) || tensor.producer.is_none_or(|from| order.contains(&from))
+        })
+    };
+    while order.len() < problem.layers.len() {
+        let ready: Vec<usize> = (0..problem.layers.len())
+            .filter(|&layer| !order.contains(&layer) && made(&order, layer))
+            .collect();
+        order.push(ready[random.below(ready.len() as u64) as usize]);
+    }
+    order
+}
+
+/// The problem with the live bytes that its own tensors explain.
+fn grown(problem: &Problem) -> Problem {
+    problem.reordered(&(0..problem.layers.len()).collect::<Vec<_>>())
+}
 
 fn optimal(problem: &Problem, constraints: &Constraints) -> Result<Plan, PlanError> {
     partition(problem, &CostModel::of(problem), &Strategy::Optimal, constraints)
@@ -25,6 +50,7 @@ fn relaxed(constraints: &Constraints, why: &Infeasible) -> Constraints {
         Infeasible::MinSlices { possible, .. } => relaxed.min_slices = Some(*possible),
         Infeasible::SliceBounds { most, .. } => relaxed.min_slices = Some(*most),
         Infeasible::Latency { needed, .. } => relaxed.latency_ms = Some(*needed),
+        other => panic!("no bound of these is {other}"),
     }
     relaxed
 }
@@ -49,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn the_optimum_equals_brute_force(problem in any_problem(10), constraints in any_constraints()) {
+    fn the_optimum_equals_brute_force(problem in any_ordered_problem(10), constraints in any_constraints()) {
         let found = brute_force(&problem, &CostModel::of(&problem), &constraints);
         match (optimal(&problem, &constraints), found) {
             (Ok(plan), Some(found)) => {
@@ -62,8 +88,35 @@ proptest! {
     }
 
     #[test]
+    fn no_order_is_worse_than_the_graphs_and_none_beats_all_chains_of_downsets(problem in any_problem(8)) {
+        let model = CostModel::of(&problem);
+        let plan = optimal(&problem, &Constraints::default()).unwrap();
+        let (cost, slack) = (plan.prediction.cost, 1.0 + 1e-9);
+        let in_graph_order = brute_force(&problem, &model, &Constraints::default()).unwrap();
+        prop_assert!(cost <= in_graph_order.cost * slack, "{cost} above {}", in_graph_order.cost);
+        let of_all = best_chain(&problem, &model).unwrap();
+        prop_assert!(of_all <= cost * slack, "{of_all} above {cost}");
+    }
+
+    #[test]
+    fn slices_of_another_order_cost_what_they_cost_there(problem in any_problem(8), seed in any::<u64>()) {
+        let order = any_order(&problem, seed);
+        let reordered = problem.reordered(&order);
+        prop_assert_eq!(reordered.check(), Ok(()));
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, &old)| back[old] = new);
+        prop_assert_eq!(&reordered.reordered(&back).layers, &grown(&problem).layers);
+        let model = CostModel::of(&problem);
+        let (costs, there) = (Costs::new(&problem, &model), Costs::new(&reordered, &model));
+        for (new, &old) in order.iter().enumerate() {
+            let (one, other) = (costs.segment(old..old + 1), there.segment(new..new + 1));
+            prop_assert!(one.zip(other).is_some_and(|(one, other)| one.memory == other.memory && close(one.cost, other.cost)));
+        }
+    }
+
+    #[test]
     fn a_latency_bound_between_fastest_and_cheapest_is_met_exactly(
-        problem in any_problem(10),
+        problem in any_ordered_problem(10),
         place in 0.0..1.0_f64,
     ) {
         let cheapest = optimal(&problem, &Constraints::default()).unwrap();
@@ -114,7 +167,7 @@ proptest! {
 
     #[test]
     fn the_relaxation_named_is_enough_and_nothing_less_is(
-        problem in any_problem(9),
+        problem in any_ordered_problem(9),
         constraints in any_constraints(),
     ) {
         let Err(PlanError::Infeasible(why)) = optimal(&problem, &constraints) else { return Ok(()) };
@@ -147,6 +200,7 @@ proptest! {
                 prop_assert!(optimal(&problem, &exact).is_ok());
                 prop_assert!(brute_force(&problem, &model, &less).is_none());
             }
+            other => prop_assert!(false, "no bound of these is {}", other),
         }
     }
 

@@ -140,7 +140,7 @@ fn wrong_files_are_told_what_is_wrong() {
     mine.toml: `compute.tiers` has the bound 5000000000 after 6000000000
     mine.toml: `cpu` falls at 10240 MiB
     mine.toml: `cpu` does not reach from memory.minimum_mib to memory.maximum_mib
-    mine.toml is not a valid price file: line 121: unknown field `free-tier`, expected one of `format`, `version`, `name`, `title`, `date`, `region`, `architecture`, `sources`, `compute`, `memory`, `cpu`, `requests`, `events`, `ephemeral_storage`, `provisioned`, `payload`, `package`, `time`, `object_store`, `workflow`, `free_tier`
+    mine.toml is not a valid price file: line 121: unknown field `free-tier`, expected one of `format`, `version`, `name`, `title`, `date`, `region`, `architecture`, `sources`, `compute`, `memory`, `cpu`, `requests`, `events`, `ephemeral_storage`, `provisioned`, `payload`, `package`, `time`, `object_store`, `workflow`, `free_tier`, `valid_until`, `link`
     "#);
     assert!(matches!(parse("{", "mine.toml"), Err(PriceError::Parse { .. })));
 }

@@ -179,11 +179,11 @@ fn a_measured_slice_replaces_its_estimate() {
 #[test]
 fn half_a_cpu_takes_twice_the_time() {
     let problem = pays();
-    let model = CostModel { cpu: MilliCpu(500), ..CostModel::of(&problem) };
+    let model = CostModel::of(&problem).with_cpu(MilliCpu(500));
     let slow = partition(&problem, &model, &Strategy::Unsplit, &Constraints::default()).unwrap();
     let fast = planned(&problem, "unsplit", &Constraints::default()).unwrap();
     assert_eq!(slow.slices[0].prediction.run_ms.0, 2.0 * fast.slices[0].prediction.run_ms.0);
-    assert!(slow.notes.iter().any(|note| note.contains("scaled by 2.00")), "{:?}", slow.notes);
+    assert!(slow.notes.iter().any(|note| note.starts_with("times at 0.50 CPU follow")), "{:?}", slow.notes);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn transports_are_the_cheapest_and_the_caller_gets_no_files() {
             named("tensor_4", Channel::Inline, Codec::Raw),
         ]
     );
-    let mut slow_network = CostModel { mapped_file: None, ..local };
+    let mut slow_network = CostModel { mapped_file: None, ..local.clone() };
     slow_network.inline.send_per_mebibyte = Millis(80.0);
     assert!(
         channels(&slow_network)

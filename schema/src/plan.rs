@@ -76,6 +76,23 @@ pub enum Billing {
     AlwaysOn,
 }
 
+impl Billing {
+    /// As files and flags spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PerRequest => "per-request",
+            Self::AlwaysOn => "always-on",
+        }
+    }
+}
+
+impl fmt::Display for Billing {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
 /// The prices a plan was made for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanPricing {
@@ -316,7 +333,7 @@ pub struct Plan {
     /// The requests it was made for.
     #[serde(default)]
     pub workload: PlanWorkload,
-    /// How the layers were ordered before they were cut: `graph`, `branches` or `small-cuts`.
+    /// How the layers were ordered before they were cut: `graph`, `branches`, `small-cuts` or `light-first`.
     #[serde(default)]
     pub order: String,
     /// Plans that are not beaten; empty for strategies that do not search.

@@ -52,6 +52,26 @@ pub struct PriceModel {
     pub workflow: WorkflowPrices,
     /// What is free every month; off unless asked for, as it is one an account.
     pub free_tier: FreeTier,
+    /// Last day on which it may be planned with; none where it holds until it is changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_until: Option<String>,
+    /// What passing tensors takes there, as far as it is known; the planner's default without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkRates>,
+}
+
+/// What passing tensors between functions takes, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkRates {
+    /// Each call: the caller waits, the function is not billed.
+    pub call_us: u64,
+    /// Each mebibyte in a payload, billed to the function that sends or receives it.
+    pub payload_us_per_mib: u64,
+    /// Each object written or read.
+    pub object_us: u64,
+    /// Each mebibyte of an object.
+    pub object_us_per_mib: u64,
 }
 
 impl PriceModel {

@@ -1,7 +1,8 @@
 //! Price files of platforms that sell memory and CPU apart, or by the node.
 
 use crate::{
-    Billing, CostUnit, MemorySizes, MilliCpu, ObjectStorePrices, PriceModel, RequestPrices, TimeLimits, Usd,
+    Billing, CostUnit, LinkRates, MemorySizes, MilliCpu, ObjectStorePrices, PriceModel, RequestPrices,
+    TimeLimits, Usd,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,9 @@ pub struct SeparatePrices {
     /// Objects that carry what no payload takes; none where there is no store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_store: Option<ObjectStorePrices>,
+    /// What passing tensors takes there, as far as it is known; the planner's default without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<LinkRates>,
 }
 
 impl SeparatePrices {

@@ -82,7 +82,7 @@ pub struct MeasureArguments {
 #[derive(Clone, Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Planning")]
 pub struct PlanArguments {
-    /// optimal, similarity[=N], uniform=N, unsplit or manual=NAME,… [default: optimal]
+    /// optimal, similarity[=N], uniform=N, unsplit, gillis or manual=NAME,… [default: optimal]
     #[arg(long, value_name = "STRATEGY")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<String>,
@@ -106,4 +106,38 @@ pub struct PlanArguments {
     #[arg(long, value_name = "CPUS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
+}
+
+/// What functions are charged, and for which requests.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Prices")]
+pub struct PricingArguments {
+    /// A price file, or a name from `tranche targets`; `local` counts memory-time [default: local]
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<String>,
+    /// What is paid for: per-request or always-on [default: the price file's first]
+    #[arg(long, value_name = "KIND")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billing: Option<String>,
+    /// Share of requests that meet no started function, 0 to 1 [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold: Option<f64>,
+    /// Requests a second
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Seconds that an idle function is kept: with `--rate` the share of cold requests follows
+    #[arg(long, value_name = "SECONDS", requires = "rate", conflicts_with = "cold")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<f64>,
+    /// Longest latency of a request that meets no started function, in ms
+    #[arg(long, value_name = "MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_slo: Option<f64>,
+    /// Largest weights of a slice, in MiB
+    #[arg(long, value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_weights: Option<u64>,
 }

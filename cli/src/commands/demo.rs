@@ -1,5 +1,6 @@
 use crate::arguments::{
-    DemoArguments, LockedArguments, MeasureArguments, ModelArguments, PlanArguments, RunArguments,
+    DemoArguments, LockedArguments, MeasureArguments, ModelArguments, PlanArguments, PricingArguments,
+    RunArguments,
 };
 use crate::context::Context;
 use crate::failure::Failure;
@@ -19,6 +20,7 @@ pub fn run(context: &Context, arguments: &DemoArguments) -> Result<(), Failure> 
         engine: arguments.engine.clone(),
         measure: MeasureArguments::default(),
         plan: PlanArguments::default(),
+        pricing: PricingArguments::default(),
         locked: LockedArguments::default(),
         requests: 5,
         work: Some(folder.path().to_owned()),

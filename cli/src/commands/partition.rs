@@ -7,14 +7,18 @@ use crate::prepare::require;
 use tranche_schema::{Document as _, Profile};
 
 pub fn run(context: &Context, arguments: &PartitionArguments) -> Result<(), Failure> {
-    let settings = context.settings(&[&arguments.engine, &arguments.plan])?;
+    let settings = context.settings(&[&arguments.engine, &arguments.plan, &arguments.pricing])?;
     let mut check = Check::open(&arguments.locked)?;
     require(&arguments.profile, "profile")?;
     let profile = Profile::read(&arguments.profile)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
     check.engine(&*loaded.engine).model(&loaded.prepared.path, &loaded.prepared.identity.digest);
     check.profile(&arguments.profile, &profile)?.end()?;
-    let plan = loaded.walk(context).partition(&profile)?;
+    let walk = loaded.walk(context);
+    if let Some(path) = &arguments.steps {
+        walk.write_steps(&profile, path)?;
+    }
+    let plan = walk.partition(&profile)?;
     // What is locked is not written over by something else.
     check.plan(&arguments.output, &plan)?.end()?;
     plan.write(&arguments.output)?;

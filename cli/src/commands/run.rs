@@ -55,7 +55,8 @@ pub fn run(context: &Context, arguments: &RunArguments) -> Result<(), Failure> {
 /// When a stage fails; what was deployed is destroyed first.
 pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failure> {
     interruption::watch(context.printer.json());
-    let settings = context.settings(&[&arguments.engine, &arguments.measure, &arguments.plan])?;
+    let settings =
+        context.settings(&[&arguments.engine, &arguments.measure, &arguments.plan, &arguments.pricing])?;
     let mut check = Check::open(&arguments.locked)?;
     let loaded = Loaded::new(context, &arguments.model, settings)?;
     let printer = &context.printer;

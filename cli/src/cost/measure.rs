@@ -36,6 +36,8 @@ pub(super) fn measure(
     prices: &PriceModel,
 ) -> Result<Measured, Failure> {
     interruption::watch(context.printer.json());
+    // Slices are those of least memory-time; what they cost at these prices is what is asked.
+    let settings = Settings { prices: None, ..settings };
     let loaded = Loaded::new(context, &arguments.model_arguments(model), settings)?;
     let stages = loaded.walk(context);
     let name = deployments::name_for(&format!("{}-cost", loaded.prepared.identity.name));

@@ -19,6 +19,28 @@ pub enum PriceError {
         /// Its version.
         version: u32,
     },
+    /// The platform does not sell what was asked for.
+    #[error("{origin} has no such billing: it offers {offered}")]
+    Billing {
+        /// The file.
+        origin: String,
+        /// What it offers.
+        offered: String,
+    },
+    /// The list is out of date by what it says itself.
+    #[error("{origin} holds until {valid_until} and is not planned with after that")]
+    Stale {
+        /// The file.
+        origin: String,
+        /// Its last day.
+        valid_until: String,
+    },
+    /// Only prices of memory that comes with CPU can answer this.
+    #[error("{origin} sells memory and CPU apart, which a month's cost is not worked out for")]
+    Separate {
+        /// The file.
+        origin: String,
+    },
     /// A value cannot be priced with.
     #[error("{origin}: `{key}` {problem}")]
     Value {
@@ -39,6 +61,9 @@ impl PriceError {
             Self::Parse { .. } | Self::Format { .. } => {
                 "start from a copy of prices/aws-lambda-x86.toml; amounts are in quotes, as \"0.20\""
             }
+            Self::Billing { .. } => "leave `--billing` out, or ask for one that is offered",
+            Self::Stale { .. } => "copy the file, look the prices up, and set its date and `valid_until`",
+            Self::Separate { .. } => "use `tranche plan` or `tranche compare` with these prices",
             Self::Value { .. } => "correct the value; prices/aws-lambda-x86.toml shows each with its unit",
         }
     }

@@ -21,5 +21,5 @@ pub use curve::{Basis, Sample, TimeCurve};
 pub use error::PriceError;
 pub use handoff::{Hop, NamedBytes, Operations, Orchestration};
 pub use month::{FunctionUse, Line, LineKind, Month, Workload};
-pub use parse::parse;
+pub use parse::{check_valid, parse, parse_prices};
 pub use tariff::MebibyteMillis;

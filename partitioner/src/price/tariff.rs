@@ -4,7 +4,7 @@
 //! whole milliseconds, so any number of calls adds up without an error, and an
 //! amount is rounded once, to a pico-dollar, when it is priced.
 
-use tranche_schema::{MilliCpu, Millis, PriceModel, Tier, Usd};
+use tranche_schema::{CpuPoint, MilliCpu, Millis, PriceModel, Tier, Usd};
 
 /// MiB·ms in a GiB·s: 1,024 × 1,000.
 const PER_GIB_SECOND: u128 = 1_024_000;
@@ -139,7 +139,12 @@ pub fn workflow_usage(prices: &PriceModel, mib: u32, time: Millis) -> MebibyteMi
 /// points' beyond them.
 #[must_use]
 pub fn cpu(prices: &PriceModel, mib: u32) -> MilliCpu {
-    let points = &prices.cpu;
+    cpu_on(&prices.cpu, mib)
+}
+
+/// The same, on a curve.
+#[must_use]
+pub fn cpu_on(points: &[CpuPoint], mib: u32) -> MilliCpu {
     let above = points.partition_point(|point| point.mib < mib);
     match (above.checked_sub(1).and_then(|at| points.get(at)), points.get(above)) {
         (Some(low), Some(high)) => {

@@ -1,6 +1,9 @@
 #![allow(dead_code)]
 //! Problems to plan, and an independent price and search to compare with.
 
+pub mod downsets;
+pub mod synthetic;
+
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,6 +25,7 @@ pub struct TestLayer {
     pub ms: f64,
     pub weights: Vec<usize>,
     pub live: u64,
+    pub parallel: f64,
 }
 
 /// A problem from layers, weight sizes and tensors as (producer, consumers, bytes, to the caller).
@@ -49,6 +53,7 @@ pub fn problem(layers: &[TestLayer], weights: &[u64], tensors: Vec<BorderTensor>
                 time: Millis(layer.ms),
                 weights: layer.weights.clone(),
                 peak_live: ByteCount(layer.live),
+                parallel_share: layer.parallel,
             })
             .collect(),
         tensors,
@@ -60,6 +65,7 @@ pub fn problem(layers: &[TestLayer], weights: &[u64], tensors: Vec<BorderTensor>
         },
         profiled_cpu: MilliCpu(1000),
         measured: Vec::new(),
+        link: None,
     }
 }
 
@@ -68,7 +74,12 @@ pub fn chain(layers: &[(f64, u64, u64)]) -> Problem {
     let test_layers: Vec<TestLayer> = layers
         .iter()
         .enumerate()
-        .map(|(index, &(ms, _, bytes))| TestLayer { ms, weights: vec![index], live: 2 * bytes })
+        .map(|(index, &(ms, _, bytes))| TestLayer {
+            ms,
+            weights: vec![index],
+            live: 2 * bytes,
+            parallel: 0.0,
+        })
         .collect();
     let weights: Vec<u64> = layers.iter().map(|&(_, weights, _)| weights).collect();
     let mut tensors = vec![border("input", None, vec![0], 4 * MIB / 10, false)];
@@ -93,14 +104,29 @@ pub fn border(
 /// Random layered graphs: weights shared between layers, tensors that skip
 /// layers, several readers, outputs in the middle, layers that nobody reads.
 pub fn any_problem(max_layers: usize) -> impl Strategy<Value = Problem> {
-    (1..=max_layers).prop_flat_map(|count| {
-        let layer = (0.1..50.0_f64, prop::collection::btree_set(0..count, 0..3), 0..20 * MIB)
-            .prop_map(|(ms, weights, live)| TestLayer { ms, weights: weights.into_iter().collect(), live });
+    problems(max_layers, 0.9)
+}
+
+/// The same where each layer reads from the one before: there is one order to run them in.
+pub fn any_ordered_problem(max_layers: usize) -> impl Strategy<Value = Problem> {
+    problems(max_layers, 1.0)
+}
+
+fn problems(max_layers: usize, linked: f64) -> impl Strategy<Value = Problem> {
+    (1..=max_layers).prop_flat_map(move |count| {
+        let layer = (0.1..50.0_f64, prop::collection::btree_set(0..count, 0..3), 0..20 * MIB).prop_map(
+            |(ms, weights, live)| TestLayer {
+                ms,
+                weights: weights.into_iter().collect(),
+                live,
+                parallel: 0.0,
+            },
+        );
         let layers = prop::collection::vec(layer, count);
         let weights = prop::collection::vec(0..200 * MIB, count);
         let tensor =
             (0..=count, prop::collection::btree_set(0..count, 0..4), 1..8 * MIB, prop::bool::weighted(0.1));
-        let link = (prop::bool::weighted(0.9), 1..8 * MIB);
+        let link = (prop::bool::weighted(linked), 1..8 * MIB);
         let extra = prop::collection::vec(tensor, 0..2 * count);
         (layers, weights, prop::collection::vec(link, count), extra, any::<bool>()).prop_map(
             move |(layers, weights, sizes, extra, measured)| {
@@ -213,9 +239,8 @@ pub fn naive_price(problem: &Problem, model: &CostModel, range: &Range<usize>) -
         expected = (problem.whole.peak_memory_bytes.0 + output_bytes) as f64;
         run = problem.whole.run.median_ms.0;
     }
-    let step = model.memory_step.0;
-    let memory =
-        ((expected * model.headroom).ceil() as u64).max(model.minimum_memory.0).div_ceil(step) * step;
+    let step = 16 * MIB;
+    let memory = ((expected * model.headroom).ceil() as u64).max(step).div_ceil(step) * step;
     let billed = run + model.per_request.0 + receive + send;
     let cost = GibSeconds::of(ByteCount(memory), Millis(billed)).0;
     Price { memory, cost, latency: billed + model.driver.0, outputs }
@@ -279,7 +304,7 @@ pub fn segment_matches(costs: &Costs<'_>, problem: &Problem, model: &CostModel, 
     costs.segment(range).is_some_and(|segment| {
         segment.memory.0 == price.memory
             && segment.outputs == price.outputs
-            && close(segment.cost.0, price.cost)
+            && close(segment.cost, price.cost)
             && close(segment.latency.0, price.latency)
     })
 }
