@@ -26,6 +26,9 @@ fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     let filters = [
+        // Only where functions can be held to their sizes.
+        (r" *Measured billed .*\n", ""),
+        (r"(?m)^(needs .* to run as fast as without a limit|runs: .*)\n", ""),
         // Numbers with units; the marks of limits that are not enforced here.
         (r"[+-]?\d[\d.]*(e-?\d+)? (ms|s)\b", "[time]"),
         (r"\d[\d.]* GiB·s", "[memory-time]"),

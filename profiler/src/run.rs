@@ -3,7 +3,7 @@
 use crate::child::ChildProgram;
 use crate::groups::Groups;
 use crate::measure::{MeasureRequest, TensorFile};
-use crate::subject::{Measured, Subject};
+use crate::subject::{Copies, Measured, Subject};
 use crate::{LayerTimes, ProfilerError, RULE, cache, fit_scaling, mark_dominant, time_layers};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -149,9 +149,14 @@ fn profile_anew(
     let groups = groups(progress);
     let threads = request.settings.threads.max(1);
     let whole = whole_cpus(threads);
-    let files = files_beside(&model)?;
-    let measured =
-        measure_model(request, &groups, folder.path(), &model, files, request.inputs, &outputs, whole)?;
+    let whole_model = ModelFile {
+        path: model.clone(),
+        files: files_beside(&model)?,
+        inputs: request.inputs,
+        outputs: &outputs,
+        folder: folder.path(),
+    };
+    let measured = measure_model(request, &groups, &Copies::default(), whole_model, whole)?;
 
     let specs: Vec<TensorSpec> = request.inputs.iter().map(|(spec, _)| spec.clone()).collect();
     let views: Vec<_> = request.inputs.iter().map(|(_, tensor)| tensor.view()).collect();
@@ -325,17 +330,29 @@ pub(crate) fn whole_cpus(count: u32) -> MilliCpu {
     MilliCpu(count.saturating_mul(1000))
 }
 
-#[expect(clippy::too_many_arguments, reason = "a model, and how it is measured")]
+/// A model in a file, and where its measuring may write.
+pub(crate) struct ModelFile<'a> {
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// It and what it refers to.
+    pub files: Vec<PathBuf>,
+    /// Values of its inputs.
+    pub inputs: &'a [(TensorSpec, Tensor)],
+    /// Outputs wanted.
+    pub outputs: &'a [String],
+    /// Folder for inputs and outputs.
+    pub folder: &'a Path,
+}
+
+/// Measures a model as a function of this CPU share.
 pub(crate) fn measure_model(
     request: &ProfileRequest<'_>,
     groups: &Groups,
-    folder: &Path,
-    model: &Path,
-    files: Vec<PathBuf>,
-    inputs: &[(TensorSpec, Tensor)],
-    outputs: &[String],
+    copies: &Copies,
+    model: ModelFile<'_>,
     cpu: MilliCpu,
 ) -> Result<Measured, ProfilerError> {
+    let ModelFile { path: model, files, inputs, outputs, folder } = model;
     let input_folder = folder.join("inputs");
     let output_folder = folder.join("outputs");
     for path in [&input_folder, &output_folder] {
@@ -348,7 +365,7 @@ pub(crate) fn measure_model(
         .collect::<Result<Vec<_>, _>>()?;
     let subject = Subject {
         request: MeasureRequest {
-            model: model.to_owned(),
+            model,
             inputs,
             outputs: outputs.to_vec(),
             output_folder: Some(output_folder),
@@ -367,6 +384,7 @@ pub(crate) fn measure_model(
         memory_search: request.memory_search,
         child: request.child,
         groups,
+        copies,
         deadline: request.deadline,
     };
     subject.measure()

@@ -1,7 +1,8 @@
 //! Slices of a bundle, measured as their functions will run.
 
 use crate::ProfilerError;
-use crate::run::{ProfileRequest, Progress, groups, measure_model, temporary_folder, whole_cpus};
+use crate::run::{ModelFile, ProfileRequest, Progress, groups, measure_model, temporary_folder, whole_cpus};
+use crate::subject::Copies;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tranche_schema::{Manifest, MilliCpu, Plan, SliceMeasurement, Tensor};
@@ -28,6 +29,7 @@ pub fn measure_slices(
 ) -> Result<Vec<SliceMeasurement>, ProfilerError> {
     let folder = temporary_folder()?;
     let groups = groups(progress);
+    let copies = Copies::default();
     let most = whole_cpus(tranche_host::usable_cpus() as u32);
     let tensors = &mut tensors.0;
     tensors.extend(request.inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())));
@@ -62,7 +64,8 @@ pub fn measure_slices(
             Some(_) => &ProfileRequest { shares: &[], memory_search: false, ..*request },
             None => request,
         };
-        let now = measure_model(request, &groups, &place, &model, files, &inputs, &outputs, cpu)?;
+        let model = ModelFile { path: model, files, inputs: &inputs, outputs: &outputs, folder: &place };
+        let now = measure_model(request, &groups, &copies, model, cpu)?;
         for file in &now.measurement.outputs {
             tensors.insert(file.spec.name.clone(), file.read()?);
         }

@@ -6,6 +6,7 @@ use crate::groups::{Group, Groups};
 use crate::measure::{MeasureRequest, Measurement};
 use crate::memory::{SLOWER, smallest_limit};
 use crate::{ProfilerError, timing};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -43,6 +44,8 @@ pub(crate) struct Subject<'a> {
     pub child: &'a ChildProgram,
     /// Where they are held to sizes.
     pub groups: &'a Groups,
+    /// Copies of program and library for processes under memory limits.
+    pub copies: &'a Copies,
     /// Time that one process may take, and that the search for memory may take.
     pub deadline: Duration,
 }
@@ -198,8 +201,7 @@ impl Subject<'_> {
         if !self.groups.available().memory {
             return Ok(None);
         }
-        let folder = crate::temporary_folder()?;
-        let probes = Probes::new(self, cpu, folder.path(), took)?;
+        let probes = Probes::new(self, cpu, took)?;
         let mut reference = median;
         let ends = Instant::now() + self.deadline;
         smallest_limit(measurement.peak_memory_bytes, &mut |limit| {
@@ -211,9 +213,40 @@ impl Subject<'_> {
     }
 }
 
-/// Processes under memory limits. Program and library are copies of their own: pages of
-/// files that other processes have mapped cannot be evicted, and would not be charged to
-/// the group as they are in a function's container.
+/// Copies of program and engine library, made when first asked for. Pages of files that
+/// other processes have mapped cannot be evicted, and would not be charged to the group of
+/// a process under a limit, as they are in a function's container.
+#[derive(Default)]
+pub(crate) struct Copies(OnceCell<Made>);
+
+struct Made {
+    _folder: tempfile::TempDir,
+    program: PathBuf,
+    library: Option<PathBuf>,
+}
+
+impl Copies {
+    fn of(&self, subject: &Subject<'_>) -> Result<&Made, ProfilerError> {
+        if let Some(made) = self.0.get() {
+            return Ok(made);
+        }
+        let folder = crate::temporary_folder()?;
+        let copy = |file: &Path, name: &str| -> Result<PathBuf, ProfilerError> {
+            let path = folder.path().join(name);
+            std::fs::copy(file, &path)
+                .map_err(|source| ProfilerError::File { path: file.to_owned(), source })?;
+            Ok(path)
+        };
+        let program = copy(&subject.child.program, "program")?;
+        let given = subject.request.library.as_deref();
+        let library = tranche_engine::library_of(&subject.request.engine, given)
+            .map(|library| copy(&library, "library.so"))
+            .transpose()?;
+        Ok(self.0.get_or_init(|| Made { _folder: folder, program, library }))
+    }
+}
+
+/// Processes under memory limits.
 struct Probes<'a> {
     subject: &'a Subject<'a>,
     cpu: MilliCpu,
@@ -231,32 +264,17 @@ enum Outcome {
 }
 
 impl<'a> Probes<'a> {
-    fn new(
-        subject: &'a Subject<'a>,
-        cpu: MilliCpu,
-        folder: &Path,
-        took: Duration,
-    ) -> Result<Self, ProfilerError> {
-        let copy = |file: &Path, name: &str| -> Result<PathBuf, ProfilerError> {
-            let path = folder.join(name);
-            std::fs::copy(file, &path)
-                .map_err(|source| ProfilerError::File { path: file.to_owned(), source })?;
-            Ok(path)
-        };
-        let program = copy(&subject.child.program, "program")?;
-        let given = subject.request.library.as_deref();
-        let library = tranche_engine::library_of(&subject.request.engine, given)
-            .map(|library| copy(&library, "library.so"))
-            .transpose()?;
-        let files = subject.files.iter().chain([&program]).chain(&library).cloned().collect();
+    fn new(subject: &'a Subject<'a>, cpu: MilliCpu, took: Duration) -> Result<Self, ProfilerError> {
+        let Made { program, library, .. } = subject.copies.of(subject)?;
+        let files = subject.files.iter().chain([program]).chain(library).cloned().collect();
         let repeats = subject.request.repeats.min(FEW);
         Ok(Self {
             subject,
             cpu,
-            child: ChildProgram { program, arguments: subject.child.arguments.clone() },
+            child: ChildProgram { program: program.clone(), arguments: subject.child.arguments.clone() },
             request: MeasureRequest {
                 output_folder: None,
-                library,
+                library: library.clone(),
                 warmup: 0,
                 repeats,
                 as_function: true,
@@ -321,11 +339,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     /// A measuring process that keeps 96 MiB (`tail` of a stream without newlines keeps all
-    /// of it) and says that it kept 160.
+    /// of it), dies with what keeps it, and says that it kept 160.
     const DOUBLE: &str = r#"#!/bin/sh
 read -r request
 echo '"loaded"'
-head -c 100663296 /dev/zero | tail | wc -c > /dev/null || exit 1
+kept=$(head -c 100663296 /dev/zero | tail | wc -c)
+[ "$kept" -eq 100663296 ] || kill -9 $$
 echo '{"base_memory_bytes":0,"load_ms":1.0,"first_run_ms":1.0,"runs_ms":[1.0],"peak_memory_bytes":167772160,"outputs":[]}'
 while read -r runs; do echo '[1.0, 1.0]'; done
 "#;
@@ -334,6 +353,7 @@ while read -r runs; do echo '[1.0, 1.0]'; done
         folder: tempfile::TempDir,
         child: ChildProgram,
         groups: Groups,
+        copies: Copies,
     }
 
     impl Double {
@@ -343,7 +363,7 @@ while read -r runs; do echo '[1.0, 1.0]'; done
             std::fs::write(&program, script).unwrap();
             std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
             let child = ChildProgram { program, arguments: Vec::new() };
-            Self { folder, child, groups: Groups::new() }
+            Self { folder, child, groups: Groups::new(), copies: Copies::default() }
         }
 
         fn request(&self) -> MeasureRequest {
@@ -372,6 +392,7 @@ while read -r runs; do echo '[1.0, 1.0]'; done
                 memory_search,
                 child: &self.child,
                 groups: &self.groups,
+                copies: &self.copies,
                 deadline: Duration::from_secs(60),
             };
             subject.measure()

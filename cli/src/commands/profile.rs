@@ -146,7 +146,7 @@ fn render_whole(whole: &WholeProfile) -> String {
         text.push_str(&format!("\nstarts in {start_up}"));
     }
     if let Some(limit) = whole.memory_limit_bytes {
-        text.push_str(&format!("\nruns as fast as ever in {limit}"));
+        text.push_str(&format!("\nneeds {limit} to run as fast as without a limit"));
     }
     if whole.shares.len() > 1 {
         let shares: Vec<String> =

@@ -252,16 +252,18 @@ impl Function {
         let exit = self.describe(status);
         self.last_exit = Some(exit);
         self.log.note(&exit.to_string());
-        let rested = std::mem::take(&mut self.resting) || exit.code == Some(0);
+        let asked = std::mem::take(&mut self.resting);
         let steady = match self.phase {
             Phase::Stopping => {
                 self.phase = Phase::Stopped;
                 return;
             }
-            Phase::Ready { .. } if self.activation.is_some() && rested => {
+            // It was idle, or was told to rest: it has not failed.
+            Phase::Ready { .. } if self.activation.is_some() && (asked || exit.code == Some(0)) => {
                 self.failures = 0;
                 return self.begin(events);
             }
+            Phase::Starting { .. } if asked => return self.begin(events),
             Phase::Ready { since } => since.elapsed() >= STEADY,
             _ => {
                 self.failed_starts = self.failed_starts.saturating_add(1);

@@ -371,7 +371,9 @@ fn serves(deployment: &Deployment, function: &FunctionStatus) -> bool {
     let scales = deployment.local.as_ref().is_some_and(|local| local.scale_to_zero_seconds.is_some());
     match function.state {
         FunctionState::Ready => true,
-        FunctionState::Idle | FunctionState::Starting => scales,
+        FunctionState::Idle => scales,
+        // Without a process it is only that nobody knows.
+        FunctionState::Starting => scales && function.process_id.is_some(),
         FunctionState::Restarting | FunctionState::Failed | FunctionState::Stopped => false,
     }
 }
