@@ -65,8 +65,8 @@ fn at_prices(
                 .map(|failure| Refusal { message: failure.message.clone(), hint: failure.hint.clone() }),
             plan,
         };
-        if let (Some(failure), None) = (failure, &first_refusal) {
-            *first_refusal = Some(failure);
+        if first_refusal.is_none() {
+            *first_refusal = failure;
         }
         row
     };

@@ -33,7 +33,7 @@ pub fn render(report: &Report) -> Result<String, Failure> {
 }
 
 const PLAN_LEGEND: &str = "<p class=\"legend\"><span class=\"shape slices ringed\"></span>this plan \
-<span class=\"shape slices\"></span>plans that no other beats <span class=\"shape own square\"></span>other strategies \
+<span class=\"shape slices hollow\"></span>plans that no other beats <span class=\"shape own square\"></span>other strategies \
 <span class=\"shape whole diamond\"></span>whole model <span class=\"key bound\"></span>lower bound</p>\n";
 
 const LAYER_LEGEND: &str = "<p class=\"legend\"><span class=\"swatch time\"></span>time \

@@ -46,7 +46,7 @@ pub(super) fn place(
     for &(x, y, text) in points {
         let width = text.chars().count() as f64 * LETTER;
         let candidates = [0.0, -16.0, 16.0, -32.0, 32.0, -48.0, 48.0].into_iter().flat_map(|down| {
-            [x + 11.0, x - 11.0 - width, x - width / 2.0].into_iter().map(move |left| Area {
+            [x + 12.0, x - 12.0 - width, x - width / 2.0].into_iter().map(move |left| Area {
                 left,
                 top: y + down - LINE / 2.0,
                 right: left + width,

@@ -17,7 +17,7 @@ const MEMORY: (f64, f64) = (222.0, 402.0);
 const HEIGHT: f64 = 496.0;
 
 /// Layers closer than this are not all named.
-const NAMED: f64 = 15.0;
+const NAMED: f64 = 19.0;
 /// Letters of a layer's name that are shown.
 const LETTERS: usize = 18;
 
@@ -66,8 +66,8 @@ pub(super) fn chart(report: &Report) -> Result<String, Failure> {
     bands(&mut body, report, width);
     time.grid(&mut body, LEFT, WIDTH - RIGHT, tick_time);
     memory.grid(&mut body, LEFT, WIDTH - RIGHT, |value| format!("{value:.0} MiB"));
-    caption(&mut body, TOP + 8.0, "time of a layer");
-    caption(&mut body, MEMORY.0 - 6.0, "memory of a layer, and limits");
+    caption(&mut body, (TOP + TIMES) / 2.0, "time");
+    caption(&mut body, (MEMORY.0 + MEMORY.1) / 2.0, "memory, and limits");
     for column in &columns {
         draw(&mut body, column, &time, &memory);
     }
@@ -85,8 +85,12 @@ fn need(layer: &LayerProfile) -> ByteCount {
     ByteCount(layer.weights_bytes.0.saturating_add(layer.peak_live_bytes.0))
 }
 
-fn caption(svg: &mut String, y: f64, text: &str) {
-    let _ = writeln!(svg, "<text class=\"caption\" x=\"{:.1}\" y=\"{y:.1}\">{text}</text>", LEFT + 6.0);
+/// The name of an upright axis, beside it.
+fn caption(svg: &mut String, middle: f64, text: &str) {
+    let _ = writeln!(
+        svg,
+        "<text class=\"caption\" x=\"12\" y=\"{middle:.1}\" text-anchor=\"middle\" transform=\"rotate(-90 12 {middle:.1})\">{text}</text>"
+    );
 }
 
 /// Places at which slices begin and end.
@@ -100,29 +104,34 @@ fn spans(report: &Report, width: f64) -> Vec<(f64, f64)> {
     report.plan.slices.iter().map(span).collect()
 }
 
-/// A band behind every other slice, and the slices' names where there is room.
+/// A band behind every other slice, and the slices' names where there is room: whole, or
+/// all of them without what they begin with.
 fn bands(svg: &mut String, report: &Report, width: f64) {
-    for (at, (slice, (from, to))) in report.plan.slices.iter().zip(spans(report, width)).enumerate() {
+    let spans = spans(report, width);
+    let fits = |name: &str, span: &(f64, f64)| name.chars().count() as f64 * 7.2 < span.1 - span.0 - 6.0;
+    let slices = &report.plan.slices;
+    let whole = slices.iter().zip(&spans).all(|(slice, span)| fits(&slice.name, span));
+    for (at, (slice, span)) in slices.iter().zip(&spans).enumerate() {
         if at % 2 == 0 {
             let _ = writeln!(
                 svg,
-                "<rect class=\"band\" x=\"{from:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                "<rect class=\"band\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                span.0,
                 TOP - 20.0,
-                to - from,
+                span.1 - span.0,
                 MEMORY.1 - TOP + 20.0
             );
         }
-        let name = [slice.name.clone(), (at + 1).to_string()]
-            .into_iter()
-            .find(|name| name.chars().count() as f64 * 7.0 < to - from - 6.0);
-        if let Some(name) = name {
+        let short = slice.name.strip_prefix("slice-").unwrap_or(&slice.name);
+        let name = if whole { slice.name.as_str() } else { short };
+        if fits(name, span) {
             let _ = writeln!(
                 svg,
                 "<text class=\"slice\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\"><title>{}</title>{}</text>",
-                (from + to) / 2.0,
+                (span.0 + span.1) / 2.0,
                 TOP - 6.0,
                 escape(&slice.name),
-                escape(&name)
+                escape(name)
             );
         }
     }

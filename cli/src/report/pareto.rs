@@ -154,11 +154,14 @@ fn candidates(svg: &mut String, report: &Report, costs: &PlanCosts, x: &Axis, y:
             ))
         );
     }
-    names(svg, report, &at);
+    let dots = &report.plan.frontier.points;
+    let dots: Vec<(f64, f64)> =
+        dots.iter().map(|point| (x.place(point.latency_ms.0), y.place(point.cost))).collect();
+    names(svg, report, &at, &dots);
 }
 
-/// One name for plans at one place.
-fn names(svg: &mut String, report: &Report, at: &dyn Fn(&Candidate) -> (f64, f64)) {
+/// One name for plans at one place, beside it and over no other point.
+fn names(svg: &mut String, report: &Report, at: &dyn Fn(&Candidate) -> (f64, f64), dots: &[(f64, f64)]) {
     let mut groups: Vec<(f64, f64, Vec<&Candidate>)> = Vec::new();
     for plan in &report.candidates {
         let (x, y) = at(plan);
@@ -176,7 +179,8 @@ fn names(svg: &mut String, report: &Report, at: &dyn Fn(&Candidate) -> (f64, f64
         .collect();
     let points: Vec<(f64, f64, &str)> =
         groups.iter().zip(&texts).map(|((x, y, _), text)| (*x, *y, text.as_str())).collect();
-    let taken = points.iter().map(|(x, y, _)| Area::around(*x, *y, 9.0)).collect();
+    let marks = points.iter().map(|(x, y, _)| Area::around(*x, *y, 9.0));
+    let taken = marks.chain(dots.iter().map(|(x, y)| Area::around(*x, *y, 5.0))).collect();
     let within = Area { left: LEFT, top: TOP - 8.0, right: WIDTH - 2.0, bottom: HEIGHT - BOTTOM };
     for (place, text) in place(&points, &within, taken).into_iter().zip(&texts) {
         if let Some((x, y)) = place {
