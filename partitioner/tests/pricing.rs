@@ -6,7 +6,7 @@ mod common;
 
 use common::{MIB, any_ordered_problem, chain, close};
 use proptest::prelude::*;
-use tranche_partitioner::price::parse_prices;
+use tranche_partitioner::price::{check_valid, parse_prices};
 use tranche_partitioner::{
     CostModel, Costs, Infeasible, PlanError, Pricing, Problem, Segment, Strategy, partition,
 };
@@ -408,4 +408,41 @@ fn gillis_is_the_fastest() {
     let fastest = plans.iter().map(|plan| plan.1).fold(f64::INFINITY, f64::min);
     assert!(close(plan.prediction.latency_ms.0, fastest));
     assert_eq!(plan.strategy, Strategy::Gillis.to_string());
+}
+
+#[test]
+fn a_price_file_ends_when_it_says() {
+    let text = FILES[3].1.replace("region = ", "valid_until = \"2026-12-31\"\nregion = ");
+    let prices = parse_prices(&text, "mine").unwrap();
+    assert_eq!(check_valid(&prices, "2026-12-31"), Ok(()));
+    let error = check_valid(&prices, "2027-01-01").unwrap_err();
+    insta::assert_snapshot!(error.to_string(), @"cloud-run holds until 2026-12-31 and is not planned with after that");
+}
+
+#[test]
+fn wrong_files_of_separate_prices_are_told_what_is_wrong() {
+    let changed = |from: &str, to: &str| {
+        let text = FILES[3].1.replace(from, to);
+        assert_ne!(text, FILES[3].1, "{from}");
+        parse_prices(&text, "mine.toml").unwrap_err().to_string()
+    };
+    let errors = [
+        changed("kind = \"separate\"", "kind = \"apart\""),
+        changed("version = 1", "version = 3"),
+        changed("billing = [\"per-request\"]", "billing = []"),
+        changed("unit = \"usd\"", "unit = \"gib-seconds\""),
+        changed("milli_cpu = [1000, 2000, 4000, 8000]", "milli_cpu = [2000, 1000]"),
+        changed("utilisation = 0.8", "utilisation = 1.8"),
+        changed("date = \"2026-11-25\"", "date = \"soon\""),
+        changed("step_mib = 1\n", "step_mib = 0\n"),
+        changed("[requests]\n", "[request]\n"),
+    ];
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn billing_that_is_not_offered_is_refused() {
+    let prices = parse_prices(FILES[3].1, "cloud-run").unwrap();
+    let error = Pricing::of(&prices, MilliCpu(1000), Some(Billing::AlwaysOn), &PlanWorkload::default());
+    assert!(error.unwrap_err().to_string().contains("it offers per-request"));
 }

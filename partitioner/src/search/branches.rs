@@ -102,8 +102,8 @@ fn producers(problem: &Problem) -> Vec<Vec<usize>> {
 fn before(join: usize, producers: &[Vec<usize>]) -> Option<(Range<usize>, Vec<Vec<usize>>)> {
     let mut readers: HashMap<usize, Vec<usize>> = HashMap::new();
     let lowest = join.saturating_sub(LONGEST);
-    for layer in lowest..join {
-        for &from in &producers[layer] {
+    for (layer, from) in producers.iter().enumerate().take(join).skip(lowest) {
+        for &from in from {
             readers.entry(from).or_default().push(layer);
         }
     }

@@ -100,10 +100,10 @@ fn search(
     let Some(mut best) = best else {
         return Err(refused.unwrap_or(Infeasible::MinSlices { asked: 1, possible: 0 }));
     };
-    if let Some(unsplit) = unsplit(problem, model, constraints) {
-        if unsplit.totals.cost <= best.totals.cost * (1.0 + model.pricing.tie.max(TIE)) {
-            best = unsplit;
-        }
+    if let Some(unsplit) = unsplit(problem, model, constraints)
+        && unsplit.totals.cost <= best.totals.cost * (1.0 + model.pricing.tie.max(TIE))
+    {
+        best = unsplit;
     }
     points.points.push(point_of(&best));
     thin(&mut points, &best.totals);

@@ -48,7 +48,7 @@ impl Held {
     fn is_too_low(self, costs: &Costs<'_>, asked: Option<ByteCount>, others: &Bounds) -> Option<Infeasible> {
         let asked = asked?;
         let (needed, place) = least_need(costs, &self.free(others), |stretch| self.of(stretch))?;
-        (needed > asked).then(|| match self {
+        (needed > asked).then_some(match self {
             Self::Memory => Infeasible::MaxMemory { asked, needed, place },
             Self::Weights => Infeasible::Weights { asked, needed, place },
             Self::Payload => Infeasible::Payload { asked, needed, place },
