@@ -16,7 +16,7 @@ use tranche_schema::{
 };
 
 /// Rounds of measuring chosen slices, each alone, and planning again.
-const ROUNDS_ALONE: usize = 5;
+const ROUNDS_ALONE: usize = 3;
 /// Rounds of measuring a plan as deployed, and planning again.
 const ROUNDS_DEPLOYED: u32 = 3;
 /// Billed times agree that differ by no more than this share.

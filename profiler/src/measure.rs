@@ -101,6 +101,9 @@ pub struct Measurement {
     pub runs_ms: Vec<f64>,
     /// Highest resident memory.
     pub peak_memory_bytes: ByteCount,
+    /// Memory of its own after the runs: what the kernel cannot take back.
+    #[serde(default)]
+    pub kept_memory_bytes: ByteCount,
     /// Outputs of the last run, when a folder was given.
     pub outputs: Vec<TensorFile>,
 }
@@ -157,6 +160,7 @@ pub fn answer(
         first_run_ms,
         runs_ms,
         peak_memory_bytes: tranche_host::peak_resident(std::process::id()).unwrap_or_default(),
+        kept_memory_bytes: tranche_host::anonymous_resident(std::process::id()).unwrap_or_default(),
         outputs: write_outputs(&request, &last)?,
     };
     drop(last);

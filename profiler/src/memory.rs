@@ -19,8 +19,9 @@ const MARGIN: f64 = 1.1;
 /// Most multiples of the peak that are tried before there is no such limit.
 const MOST: f64 = 2.0;
 
-/// The smallest multiple of [`STEP`] that `fits`, between nothing and what a process
-/// peaked at with [`MARGIN`], by bisection: each probe halves what is left. `fits` says
+/// The smallest multiple of [`STEP`] that `fits`, above `kept` and up to what a process
+/// peaked at with [`MARGIN`], by bisection: each probe halves what is left. `kept` is what
+/// the process holds that the kernel cannot take back, so that less cannot do. `fits` says
 /// `None` when the time for probing is over; then the smallest limit that has been seen
 /// to fit is taken, if there is one.
 ///
@@ -30,12 +31,14 @@ const MOST: f64 = 2.0;
 /// # Errors
 /// Those of `fits`.
 pub(crate) fn smallest_limit<E>(
+    kept: ByteCount,
     peak: ByteCount,
     fits: &mut dyn FnMut(ByteCount) -> Result<Option<bool>, E>,
 ) -> Result<Option<ByteCount>, E> {
     let steps = |factor: f64| ((peak.0 as f64 * factor) as u64).div_ceil(STEP.0).max(1);
     let bytes = |steps: u64| ByteCount(steps * STEP.0);
-    let (mut too_small, mut enough) = (0, steps(MARGIN));
+    let mut too_small = kept.0 / STEP.0;
+    let mut enough = steps(MARGIN).max(too_small + 1);
     let mut proven = None;
     while enough - too_small > 1 {
         let middle = u64::midpoint(too_small, enough);
@@ -66,7 +69,7 @@ mod tests {
     use proptest::prelude::*;
     use std::convert::Infallible;
 
-    fn search(peak: u64, least: u64, most_probes: usize) -> (Option<ByteCount>, usize) {
+    fn search(kept: u64, peak: u64, least: u64, most_probes: usize) -> (Option<ByteCount>, usize) {
         let mut probes = 0;
         let mut fits = |limit: ByteCount| -> Result<Option<bool>, Infallible> {
             if probes == most_probes {
@@ -75,7 +78,7 @@ mod tests {
             probes += 1;
             Ok(Some(limit.0 >= least))
         };
-        let Ok(found) = smallest_limit(ByteCount(peak), &mut fits);
+        let Ok(found) = smallest_limit(ByteCount(kept), ByteCount(peak), &mut fits);
         (found, probes)
     }
 
@@ -84,10 +87,12 @@ mod tests {
         fn the_smallest_step_that_fits_is_found_in_few_probes(
             peak in 1_u64..(8 << 30),
             share in 0.0..1.0_f64,
+            known in 0.0..1.0_f64,
         ) {
-            let least = (peak as f64 * share) as u64;
-            let (found, probes) = search(peak, least, usize::MAX);
-            prop_assert_eq!(found, Some(ByteCount(least.max(1).div_ceil(STEP.0) * STEP.0)));
+            let least = (peak as f64 * share) as u64 + 1;
+            let kept = (least as f64 * known) as u64;
+            let (found, probes) = search(kept.min(least - 1), peak, least, usize::MAX);
+            prop_assert_eq!(found, Some(ByteCount(least.div_ceil(STEP.0) * STEP.0)));
             let steps = (peak as f64 * 1.1 / STEP.0 as f64).ceil();
             prop_assert!(probes as f64 <= steps.log2().ceil() + 1.0, "{probes} probes of {steps} steps");
         }
@@ -99,7 +104,7 @@ mod tests {
             most in 0_usize..12,
         ) {
             let least = (peak as f64 * share) as u64;
-            let (found, probes) = search(peak, least, most);
+            let (found, probes) = search(0, peak, least, most);
             prop_assert!(probes <= most);
             prop_assert!(found.is_none_or(|found| found.0 >= least));
         }
@@ -108,7 +113,7 @@ mod tests {
     #[test]
     fn more_than_the_peak_may_be_needed() {
         let mebibytes = |count: u64| count << 20;
-        assert_eq!(search(mebibytes(160), mebibytes(300), 99).0, Some(ByteCount::mebibytes(320)));
-        assert_eq!(search(mebibytes(160), mebibytes(900), 99).0, None);
+        assert_eq!(search(0, mebibytes(160), mebibytes(300), 99).0, Some(ByteCount::mebibytes(320)));
+        assert_eq!(search(0, mebibytes(160), mebibytes(900), 99).0, None);
     }
 }

@@ -22,9 +22,9 @@ const FEW: u32 = 3;
 /// Runs at a further CPU share go on for about so long.
 const SHARE_TIME: Millis = Millis(2000.0);
 /// A probe may take so many times as long as a process without a memory limit took…
-const PATIENCE: u32 = 4;
+const PATIENCE: u32 = 3;
 /// …and so much more.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A model to measure.
 pub(crate) struct Subject<'a> {
@@ -204,7 +204,8 @@ impl Subject<'_> {
         let probes = Probes::new(self, cpu, took)?;
         let mut reference = median;
         let ends = Instant::now() + self.deadline;
-        smallest_limit(measurement.peak_memory_bytes, &mut |limit| {
+        let kept = measurement.kept_memory_bytes;
+        smallest_limit(kept, measurement.peak_memory_bytes, &mut |limit| {
             if Instant::now() >= ends {
                 return Ok(None);
             }
