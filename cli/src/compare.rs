@@ -150,7 +150,8 @@ pub fn text(comparison: &Comparison) -> String {
 
 fn figures_table(planned: &[(&ComparedStrategy, &Plan, PlanFigures)]) -> String {
     let cheapest = cheapest(planned.iter().map(|(_, _, figures)| figures));
-    let heading = planned.first().map_or("cost", |(_, plan, _)| PlanCosts::of(plan).heading());
+    let Some((_, first, _)) = planned.first() else { return String::new() };
+    let costs = PlanCosts::of(first);
     let known = |time: Millis| if time.0 > 0.0 { time.to_string() } else { String::new() };
     let times = |value: Option<f64>| value.map(|value| table::ratio(value, 1.0)).unwrap_or_default();
     let header =
@@ -158,11 +159,11 @@ fn figures_table(planned: &[(&ComparedStrategy, &Plan, PlanFigures)]) -> String 
     let rows: Vec<Vec<String>> = planned
         .iter()
         .enumerate()
-        .map(|(at, (row, plan, figures))| {
+        .map(|(at, (row, _, figures))| {
             vec![
                 format!("{}{}", row.strategy, if cheapest == Some(at) { " *" } else { "" }),
                 figures.slices.to_string(),
-                PlanCosts::of(plan).text(figures.cost),
+                costs.text(figures.cost),
                 times(figures.cost_over_unsplit),
                 times(figures.cost_over_lower_bound),
                 figures.latency_ms.to_string(),

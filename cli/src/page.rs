@@ -12,7 +12,7 @@ use tranche_schema::{exit_code, write_atomically};
 const STYLE: &str = include_str!("page/page.css");
 
 /// Cells longer than this are cut off by the style sheet, and told whole when pointed at.
-const LONG: usize = 48;
+const LONG: usize = 36;
 
 /// A page with this title; `style` adds to the style that all pages share. The body is HTML.
 pub(crate) fn document(title: &str, style: &str, body: &str) -> String {

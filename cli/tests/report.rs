@@ -162,7 +162,8 @@ fn every_strategy_is_compared_through_one_plan_type() {
         let (plan, figures) = (row.plan.as_ref().unwrap(), row.figures.unwrap());
         assert_eq!(plan.strategy, row.strategy);
         assert_eq!(figures.slices as usize, plan.slices.len());
-        assert!(figures.cost >= comparison.strategies[0].figures.unwrap().cost, "{}", row.strategy);
+        let least = comparison.strategies[0].figures.unwrap().cost;
+        assert!(figures.cost >= least * (1.0 - 1e-9), "{}", row.strategy);
         assert!(figures.cost_over_lower_bound.unwrap() >= 1.0 - 1e-9, "{}", row.strategy);
     }
     let unsplit = comparison.strategies.iter().find(|row| row.strategy == "unsplit").unwrap();

@@ -22,7 +22,7 @@ impl Axis {
     /// Linear, from 0 to a little more than the greatest value; `None` without one above 0.
     pub(crate) fn linear(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Option<Self> {
         let most = values.filter(|value| value.is_finite()).fold(0.0_f64, f64::max);
-        (most > 0.0).then(|| Self { least: 0.0, most: most * 1.05, from, to, logarithmic: false })
+        (most > 0.0).then_some(Self { least: 0.0, most: most * 1.05, from, to, logarithmic: false })
     }
 
     /// Where a value is drawn.
