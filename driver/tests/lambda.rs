@@ -165,7 +165,7 @@ async fn a_deployment_in_a_cloud_wants_a_client_in_its_region() {
     assert_eq!(error.exit_code(), exit_code::USAGE);
     deployment.lambda.as_mut().unwrap().region = "eu-central-1".to_owned();
     let clouds = Clouds { aws: Some(setup.aws.client.clone()) };
-    let error = Driver::connect_with(deployment, options, clouds).unwrap_err();
+    let error = Driver::connect_with(deployment, options(), clouds).unwrap_err();
     assert!(error.to_string().contains("`eu-central-1`, not in `us-east-1`"), "{error}");
 }
 
