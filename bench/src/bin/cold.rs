@@ -1,7 +1,7 @@
 //! Cold first answers: slices whose starts overlap, slices that start one after the other, and the
 //! unsplit model, each with no process running and its files out of the page cache.
 //!
-//! `cargo build --release && cargo run --release -p tranche-bench --bin cold -- --engine tract`
+//! `cargo build --release && cargo run --release --bin cold -- vgg16 --engine tract --cut 4`
 //!
 //! Plans, packages and verifies with `tranche run`, deploys with `--scale-to-zero 0` under the plan's
 //! limits, then measures in rounds, the ways in turn within each, so that what else the machine does
@@ -31,7 +31,7 @@ struct Arguments {
     /// Engines, in turn
     #[arg(long = "engine", default_values = ["tract", "onnxruntime"])]
     engines: Vec<String>,
-    /// Cuts: `own` for the planner's choice, or the largest number of slices
+    /// Cuts: `own` for the planner's choice, which may be one slice, or the number of slices that it must find
     #[arg(long = "cut", default_values = ["own", "4"])]
     cuts: Vec<String>,
     /// Measurements of each way
@@ -162,7 +162,7 @@ impl Case<'_> {
         let made = work.join("made");
         if !made.exists() {
             let folder = work.display().to_string();
-            let cut = ["--max-slices", self.cut];
+            let cut = ["--min-slices", self.cut, "--max-slices", self.cut];
             let cut: &[&str] = if self.cut == "own" { &[] } else { &cut };
             let run = ["run", self.model, "--engine", self.engine, "--requests", "1", "--work", &folder];
             self.tranche(&[&run[..], cut].concat())?;
