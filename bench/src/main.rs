@@ -91,11 +91,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), BenchError> {
+    // What cannot be read is told before hours of measuring.
+    let prices = PriceList::read_all(&arguments.price_files)?;
     let mut lines = Lines::open(&arguments.output)?;
     if !arguments.table {
         evaluate(arguments, &mut lines)?;
     }
-    println!("{}", render(&lines.latest(), &PriceList::read_all(&arguments.price_files)?));
+    println!("{}", render(&lines.latest(), &prices));
     Ok(())
 }
 

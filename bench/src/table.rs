@@ -206,39 +206,43 @@ fn used(group: &[&Record]) -> String {
     if rows == 0 { String::new() } else { text }
 }
 
-/// What a million warm requests are charged by each list of prices.
+/// What a million warm requests are charged by each list of prices that charges requests.
 fn charges(group: &[&Record], prices: &[PriceList]) -> String {
-    let mut text = String::new();
-    for list in prices {
-        let mut rows = String::new();
-        let mut ratios = Vec::new();
-        for record in group {
-            let Some(found) = record.measured() else { continue };
-            let of = |one: Option<&Measured>| one.and_then(|one| list.per_million(&one.functions));
-            let (python, whole, sliced) =
-                (of(found.python.as_ref()), of(Some(&found.unsplit)), of(Some(&found.sliced)));
-            if whole.is_none() && sliced.is_none() {
-                continue;
-            }
-            let ratio = whole.zip(sliced).map(|(whole, sliced)| whole / sliced);
-            ratios.extend(ratio);
-            let shown =
-                |amount: Option<f64>| amount.map_or_else(|| "–".to_owned(), |amount| format!("{amount:.2}"));
-            let amounts = [shown(python), shown(whole), shown(sliced)].join(" | ");
-            let _ = writeln!(rows, "| {} | {amounts} | {} |", record.model, shown_gain(ratio));
-        }
-        if !rows.is_empty() {
-            let _ = writeln!(
-                text,
-                "$ for a million warm requests, prices of {}\n\n\
-                 | model | Python | whole | sliced | gain over whole |\n|---|---|---|---|---|\n{rows}\
-                 | **geometric mean** | | | | **{}** |\n",
-                list.name(),
-                shown_gain(geometric_mean(&ratios)),
-            );
-        }
+    let found: Vec<(&str, &Comparison)> =
+        group.iter().filter_map(|record| Some((record.model.as_str(), record.measured()?))).collect();
+    let charges =
+        |list: &&PriceList| found.iter().any(|(_, one)| list.per_million(&one.unsplit.functions).is_some());
+    let lists: Vec<&PriceList> = prices.iter().filter(charges).collect();
+    if lists.is_empty() {
+        return String::new();
     }
+    let mut text = String::from("| $ for a million warm requests: Python, whole, sliced |");
+    lists.iter().for_each(|list| text.push_str(&format!(" {} |", list.name())));
+    text.push_str(&format!("\n|---|{}\n", "---|".repeat(lists.len())));
+    for (model, one) in &found {
+        let cells: Vec<String> = lists.iter().map(|list| charge(list, one)).collect();
+        let _ = writeln!(text, "| {model} | {} |", cells.join(" | "));
+    }
+    let means = lists.iter().map(|list| {
+        let ratios: Vec<f64> = found.iter().filter_map(|(_, one)| saved(list, one)).collect();
+        format!(" **{}** |", shown_gain(geometric_mean(&ratios)))
+    });
+    let _ = writeln!(text, "| **gain over whole, geometric mean** |{}\n", means.collect::<String>());
     text
+}
+
+/// Three amounts, and the gain over the whole.
+fn charge(list: &PriceList, one: &Comparison) -> String {
+    let amount = |of: Option<&Measured>| {
+        let amount = of.and_then(|of| list.per_million(&of.functions));
+        amount.map_or_else(|| "–".to_owned(), |amount| format!("{amount:.2}"))
+    };
+    let amounts = [one.python.as_ref(), Some(&one.unsplit), Some(&one.sliced)].map(amount).join(", ");
+    format!("{amounts}: {}", shown_gain(saved(list, one)))
+}
+
+fn saved(list: &PriceList, one: &Comparison) -> Option<f64> {
+    Some(list.per_million(&one.unsplit.functions)? / list.per_million(&one.sliced.functions)?)
 }
 
 /// How far predictions are from measurements.

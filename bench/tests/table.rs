@@ -4,8 +4,9 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use support::{failed, measured, results};
-use tranche_bench::{Lines, render};
+use tranche_bench::{Lines, PriceList, render};
 
 fn table(lines: &[String]) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -50,6 +51,18 @@ fn gains_losses_and_failures_are_all_shown() {
     |---|---|---|---|---|
     | optimal on onnxruntime, memory-time | 3 | 5.0 % | 5.0 % | bert_base 5.0 % |
     ");
+}
+
+#[test]
+fn where_cpu_comes_with_memory_more_slices_are_a_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = measured("vgg16", "optimal", &[(400, 100.0), (600, 100.0)], (1700, 180.0), (3000, 200.0));
+    let path = results(folder.path(), &[line]);
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prices/aws-lambda-x86.toml");
+    let text = render(&Lines::open(&path).unwrap().latest(), &[PriceList::read(&file).unwrap()]);
+    // 1,769 MiB each: 0.18 s and 0.20 $ of fees against 0.2 s and 0.40 $.
+    let row = text.lines().find(|line| line.contains(": 0.")).unwrap();
+    assert!(row.contains(", 5.38, 6.16: 0.87x (loss)"), "{row}");
 }
 
 #[test]
