@@ -154,8 +154,17 @@ fn figures_table(planned: &[(&ComparedStrategy, &Plan, PlanFigures)]) -> String 
     let costs = PlanCosts::of(first);
     let known = |time: Millis| if time.0 > 0.0 { time.to_string() } else { String::new() };
     let times = |value: Option<f64>| value.map(|value| table::ratio(value, 1.0)).unwrap_or_default();
-    let header =
-        ["strategy", "slices", heading, "of unsplit", "of bound", "latency", "cold", "p99", "largest memory"];
+    let header = [
+        "strategy",
+        "slices",
+        costs.heading(),
+        "of unsplit",
+        "of bound",
+        "latency",
+        "cold",
+        "p99",
+        "largest memory",
+    ];
     let rows: Vec<Vec<String>> = planned
         .iter()
         .enumerate()
