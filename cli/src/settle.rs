@@ -8,7 +8,7 @@ use crate::pipeline::Walk;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use tranche_host::Cgroups;
-use tranche_partitioner::{Strategy, partition, reprice};
+use tranche_partitioner::{Strategy, partition, reprice, with_frontier};
 use tranche_profiler::{KnownTensors, timing};
 use tranche_schema::{
     Bill, ByteCount, Constraints, Manifest, MilliCpu, Millis, Plan, Profile, Residual, SliceMeasurement,
@@ -76,6 +76,8 @@ impl Walk<'_> {
         settling.alone(profile)?;
         settling.deployed(profile)?;
         let plan = settling.cheapest(profile)?;
+        let (problem, cost) = self.problem(profile)?;
+        let plan = with_frontier(&problem, &cost, plan);
         let plan = Plan { residual: settling.residual_of(&plan), ..plan };
         let manifest = self.package(&plan, bundle)?;
         Ok((plan, manifest))

@@ -30,7 +30,7 @@ mod verify;
 pub use cost::{ChannelRate, CodecRate, CostModel, Transport};
 pub use error::{Infeasible, PlanError};
 pub use explain::{render, render_in_full};
-pub use plan::{partition, reprice};
+pub use plan::{partition, reprice, with_frontier};
 pub use pricing::{DEFAULT_RATE, Pricing, TIE_OF_PRICES};
 pub use problem::{BorderTensor, Problem, ProblemLayer, ProblemNode};
 pub use search::{OrderSteps, StepRecord, every_step};

@@ -1,6 +1,6 @@
 use crate::manual::manual;
 use crate::order::Order;
-use crate::search::{Choice, Points, Taken, fastest, optimal, sized, unsplit};
+use crate::search::{Choice, Points, Taken, fastest, optimal, points_around, sized, unsplit};
 use crate::similarity::similarity;
 use crate::simulate::{self, Hop};
 use crate::uniform::uniform;
@@ -8,8 +8,8 @@ use crate::{CostModel, Costs, Infeasible, PlanError, Problem, Segment, Strategy,
 use std::collections::HashMap;
 use std::ops::Range;
 use tranche_schema::{
-    Channel, Codec, Constraints, Document as _, Edge, Frontier, FunctionSize, GibSeconds, MilliCpu, Millis,
-    Plan, PlanPrediction, SlicePlan, SlicePrediction, TensorSpec,
+    Channel, Codec, Constraints, Document as _, Edge, Frontier, FrontierPoint, FunctionSize, GibSeconds,
+    MilliCpu, Millis, Plan, PlanPrediction, SlicePlan, SlicePrediction, TensorSpec,
 };
 
 /// Relative difference between sums of the same times in another order.
@@ -65,8 +65,7 @@ pub fn reprice(
         }
         found => found.map_err(broken)?,
     };
-    let points = Points { points: plan.frontier.points.clone(), complete: plan.frontier.complete };
-    let again = make(problem, model, strategy, constraints, choice, points)?;
+    let again = make(problem, model, strategy, constraints, choice, Points::default())?;
     let beyond =
         |bound: Option<Millis>, found: Millis| bound.filter(|bound| found.0 > bound.0 * (1.0 + ROUNDING));
     let (warm, cold) = (again.prediction.latency_ms, again.prediction.cold_latency_ms);
@@ -77,6 +76,27 @@ pub fn reprice(
         return Err(broken(Infeasible::ColdLatency { asked, needed: cold }));
     }
     Ok(Plan { residual: plan.residual, ..again })
+}
+
+/// The plan with the frontier as it is now that more was measured, and the plan's point in
+/// it. A plan of a strategy that does not search has none.
+#[must_use]
+pub fn with_frontier(problem: &Problem, model: &CostModel, plan: Plan) -> Plan {
+    if plan.strategy != Strategy::Optimal.to_string() {
+        return plan;
+    }
+    let prediction = &plan.prediction;
+    let chosen = FrontierPoint {
+        cost: prediction.cost,
+        latency_ms: prediction.latency_ms,
+        cold_latency_ms: prediction.cold_latency_ms,
+        memory_time: prediction.memory_time,
+        largest_memory_bytes: prediction.largest_memory_bytes,
+        slices: plan.slices.len() as u32,
+        chosen: true,
+    };
+    let points = points_around(problem, model, &plan.constraints, chosen);
+    Plan { frontier: Frontier { complete: points.complete, points: points.points }, ..plan }
 }
 
 /// The order of the problem's layers in which a plan runs them, and its cuts there.

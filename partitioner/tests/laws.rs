@@ -10,7 +10,7 @@ use common::{any_constraints, any_ordered_problem, any_problem, brute_force, clo
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use tranche_partitioner::{
-    CostModel, Costs, Infeasible, PlanError, Problem, Strategy, partition, reprice, verify,
+    CostModel, Costs, Infeasible, PlanError, Problem, Strategy, partition, reprice, verify, with_frontier,
 };
 use tranche_schema::{Constraints, Document as _, Plan};
 
@@ -241,8 +241,13 @@ proptest! {
         constraints in any_constraints(),
     ) {
         if let Ok(plan) = optimal(&problem, &constraints) {
-            let again = reprice(&problem, &CostModel::of(&problem), &Strategy::Optimal, &plan).unwrap();
-            prop_assert_eq!(again, plan);
+            let model = CostModel::of(&problem);
+            let again = reprice(&problem, &model, &Strategy::Optimal, &plan).unwrap();
+            let points = with_frontier(&problem, &model, again.clone()).frontier.points;
+            let chosen: Vec<_> = points.iter().filter(|point| point.chosen).collect();
+            prop_assert_eq!(chosen.len(), 1);
+            prop_assert_eq!(chosen[0].cost, plan.prediction.cost);
+            prop_assert_eq!(Plan { frontier: plan.frontier.clone(), ..again }, plan);
         }
     }
 }

@@ -110,6 +110,21 @@ fn search(
     Ok((best, points))
 }
 
+/// The points that no plan within the constraints beats, with `chosen` among them.
+pub(crate) fn points_around(
+    problem: &Problem,
+    model: &CostModel,
+    constraints: &Constraints,
+    chosen: FrontierPoint,
+) -> Points {
+    let mut points = search(problem, model, constraints, true).map(|(_, points)| points).unwrap_or_default();
+    points.points.iter_mut().for_each(|point| point.chosen = false);
+    let totals = Totals { cost: chosen.cost, latency: chosen.latency_ms.0, ..Totals::default() };
+    points.points.push(FrontierPoint { chosen: true, ..chosen });
+    thin(&mut points, &totals);
+    points
+}
+
 /// The best sizes for given cuts within the constraints.
 ///
 /// # Errors
