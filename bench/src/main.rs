@@ -1,174 +1,149 @@
-//! Sends models through `tranche run` and prints one table: memory-time and
-//! latency, sliced against unsplit, both deployed under limits in the same run.
+//! Runs the evaluation, or prints its tables. `docs/evaluation.md` says what the numbers mean.
 //!
-//! `cargo build --release && cargo run --release -p tranche-bench -- --engine tract`
-//!
-//! One JSON line a model is appended to `--output`; models that have a line for
-//! the same engine are not run again, so an interrupted evaluation goes on.
+//! `cargo build --release && cargo run --release -p tranche-bench`
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use clap::Parser;
-use serde_json::Value;
-use std::fmt::Write as _;
-use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
-
-/// The evaluation's models: four categories.
-const MODELS: &[&str] = &[
-    "vgg16",
-    "resnet50",
-    "inception_v3",
-    "lstm_lm",
-    "bigru_lm",
-    "convlstm",
-    "bert_base",
-    "vit_b16",
-    "gpt2_small",
-    "gcn_wide",
-    "gat_cora",
-    "caustic_nmr_painn",
-];
-
-/// Trained models out of public packages that an engine runs.
-const TRAINED: &[&str] = &[
-    "PP-OCRv6_det_small",
-    "PP-OCRv6_rec_small",
-    "ch_ppocr_mobile_v2.0_cls_mobile",
-    "ddddocr_common",
-    "ddddocr_det",
-    "efficientnet_lite0",
-    "minilm_l6_v2_fp32",
-    "minilm_l6_int8",
-    "smollm2_135m_fp32",
-    "silero_vad",
-    "silero_vad_16k_op15",
-    "silero_vad_16k_sequence",
-    "magika_v3_3",
-    "dnsmos_sig_bak_ovr",
-    "aecmos_48k_gru",
-];
+use std::process::ExitCode;
+use std::time::Duration;
+use tranche_bench::{
+    BenchError, Evaluation, Lines, MODELS, PriceList, Program, Settings, TRAINED, default_cache, existing,
+    made, render,
+};
 
 #[derive(Parser)]
+#[command(about = "Evaluate: slices against the whole model and against a Python function", version)]
 struct Arguments {
     /// Models; all of the evaluation when none is named
     models: Vec<String>,
     /// The trained models too
     #[arg(long, conflicts_with = "models")]
     trained: bool,
-    /// Engine
-    #[arg(long, default_value = "tract")]
-    engine: String,
+    /// Engines of the slices and of the whole model
+    #[arg(long = "engine", value_name = "NAME", value_delimiter = ',', default_value = "onnxruntime,tract")]
+    engines: Vec<String>,
+    /// Strategies, in turn with the whole model
+    #[arg(
+        long = "strategy",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "optimal,similarity,uniform=4,gillis,unsplit"
+    )]
+    strategies: Vec<String>,
+    /// Prices to plan for: a name from `tranche targets` (may be repeated) [default: memory-time]
+    #[arg(long = "prices", value_name = "NAME")]
+    prices: Vec<String>,
+    /// CPU share of every function
+    #[arg(long, value_name = "CPUS", default_value_t = 1.0)]
+    cpu: f64,
+    /// Threads of the Python function, 0 for ONNX Runtime's default [default: what the CPU share holds]
+    #[arg(long, value_name = "N")]
+    python_threads: Option<u32>,
+    /// Rounds of one request to each
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    rounds: u32,
+    /// Seconds that the rounds of one model may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    budget: u64,
+    /// Seconds that one run of the program may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    deadline: u64,
+    /// Seed of the inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Try again what failed before
+    #[arg(long)]
+    retry: bool,
     /// The tranche program
-    #[arg(long, default_value = "target/release/tranche")]
+    #[arg(long, value_name = "FILE", default_value = "target/release/tranche")]
     program: PathBuf,
-    /// Where results are appended
-    #[arg(long, default_value = "bench/results.jsonl")]
+    /// The Python interpreter that the function's environment is made with
+    #[arg(long, value_name = "FILE", default_value = "python3")]
+    python: PathBuf,
+    /// Folder of the Python function
+    #[arg(long, value_name = "FOLDER", default_value = "bench/baseline")]
+    baseline: PathBuf,
+    /// Where plans, deployments and the Python environments go
+    #[arg(long, value_name = "FOLDER", default_value = "target/evaluation")]
+    work: PathBuf,
+    /// Where results are appended; what has a line there is not measured again
+    #[arg(long, value_name = "FILE", default_value = "bench/results.jsonl")]
     output: PathBuf,
-    /// Requests for each deployment
-    #[arg(long, default_value_t = 5)]
-    requests: u32,
-    /// Print the table of what is in the output, run nothing
+    /// Folder of the price files that measured requests are priced with
+    #[arg(long, value_name = "FOLDER", default_value = "prices")]
+    price_files: PathBuf,
+    /// Print the tables of what is in the output, run nothing
     #[arg(long)]
     table: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut lines = read(&arguments);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}\n  {}", error.hint());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), BenchError> {
+    let mut lines = Lines::open(&arguments.output)?;
     if !arguments.table {
-        let models: Vec<String> = if arguments.models.is_empty() {
-            let trained = if arguments.trained { TRAINED } else { &[] };
-            MODELS.iter().chain(trained).map(|&name| name.to_owned()).collect()
-        } else {
-            arguments.models.clone()
-        };
-        for model in models {
-            if lines.iter().any(|line| line["model"] == *model && line["engine"] == *arguments.engine) {
-                continue;
-            }
-            eprintln!("{model} on {}", arguments.engine);
-            let line = run(&arguments, &model);
-            if let Err(error) = append(&arguments, &line) {
-                eprintln!("cannot write {}: {error}", arguments.output.display());
-                return ExitCode::FAILURE;
-            }
-            lines.push(line);
-        }
+        evaluate(arguments, &mut lines)?;
     }
-    println!("{}", table(&lines));
-    ExitCode::SUCCESS
+    println!("{}", render(&lines.latest(), &PriceList::read_all(&arguments.price_files)?));
+    Ok(())
 }
 
-fn read(arguments: &Arguments) -> Vec<Value> {
-    fs::read_to_string(&arguments.output)
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
-}
-
-fn append(arguments: &Arguments, line: &Value) -> std::io::Result<()> {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(&arguments.output)?;
-    writeln!(file, "{line}")
-}
-
-/// One walk with the planner's own choice; where that is not to slice, one more
-/// with a cut forced, marked so. A model that has no place to cut keeps the first.
-fn run(arguments: &Arguments, model: &str) -> Value {
-    let free = walk(arguments, model, &[]);
-    let sliced = free["slices"].as_u64().unwrap_or(0) >= 2;
-    let (report, forced) = if sliced || free.get("error").is_some() {
-        (free, false)
-    } else {
-        let forced = walk(arguments, model, &["--min-slices", "2"]);
-        if forced.get("error").is_some() { (free, false) } else { (forced, true) }
+fn evaluate(arguments: &Arguments, lines: &mut Lines) -> Result<(), BenchError> {
+    let settings = settings(arguments)?;
+    let evaluation = Evaluation::new(&settings)?;
+    let prices: Vec<Option<&str>> = match arguments.prices.as_slice() {
+        [] => vec![None],
+        named => named.iter().map(|name| Some(name.as_str())).collect(),
     };
-    serde_json::json!({ "model": model, "engine": arguments.engine, "forced": forced, "report": report })
-}
-
-fn walk(arguments: &Arguments, model: &str, extra: &[&str]) -> Value {
-    let output = Command::new(&arguments.program)
-        .args(["run", model, "--json", "--engine", &arguments.engine])
-        .args(["--requests", &arguments.requests.to_string()])
-        .args(extra)
-        .output();
-    match output {
-        Ok(output) => serde_json::from_slice(&output.stdout).unwrap_or_else(
-            |_| serde_json::json!({ "error": { "message": String::from_utf8_lossy(&output.stderr) } }),
-        ),
-        Err(error) => serde_json::json!({ "error": { "message": error.to_string() } }),
-    }
-}
-
-fn table(lines: &[Value]) -> String {
-    let mut text = String::from(
-        "| model | engine | slices | memory-time unsplit → sliced (GiB·s) | gain | latency unsplit → sliced (ms) | max relative difference |\n|---|---|---|---|---|---|---|\n",
-    );
-    for line in lines {
-        let report = &line["report"];
-        let name = line["model"].as_str().unwrap_or_default();
-        let engine = line["engine"].as_str().unwrap_or_default();
-        if let Some(message) = report["error"]["message"].as_str() {
-            let message = message.lines().next().unwrap_or_default();
-            let _ = writeln!(text, "| {name} | {engine} | – | {message} | | | |");
-            continue;
+    for model in models(arguments) {
+        for engine in &arguments.engines {
+            for &prices in &prices {
+                eprintln!("{model} on {engine}");
+                evaluation.run(lines, model, engine, &arguments.strategies, prices)?;
+            }
         }
-        let forced = if line["forced"] == true { " (forced)" } else { "" };
-        let number = |of: &Value, field: &str| of[field].as_f64().unwrap_or(f64::NAN);
-        let (whole, sliced) = (&report["unsplit_bill"], &report["bill"]);
-        let (before, after) = (number(whole, "memory_time"), number(sliced, "memory_time"));
-        let _ = writeln!(
-            text,
-            "| {name} | {engine} | {}{forced} | {before:.4} → {after:.4} | {:.2}x | {:.0} → {:.0} | {:.1e} |",
-            report["slices"],
-            before / after,
-            number(whole, "latency_ms"),
-            number(sliced, "latency_ms"),
-            number(report, "max_relative_difference"),
-        );
     }
-    text
+    Ok(())
+}
+
+fn models(arguments: &Arguments) -> Vec<&str> {
+    if arguments.models.is_empty() {
+        let trained = if arguments.trained { TRAINED } else { &[] };
+        return MODELS.iter().chain(trained).copied().collect();
+    }
+    arguments.models.iter().map(String::as_str).collect()
+}
+
+fn settings(arguments: &Arguments) -> Result<Settings, BenchError> {
+    let work = made(&arguments.work)?;
+    let threads = (arguments.cpu.floor() as u32).max(1);
+    Ok(Settings {
+        program: Program {
+            path: existing(&arguments.program)?,
+            state: work.join("state"),
+            cache: made(&default_cache())?,
+            deadline: Duration::from_secs(arguments.deadline),
+        },
+        interpreter: arguments.python.clone(),
+        baseline: existing(&arguments.baseline)?,
+        cpu: arguments.cpu,
+        python_threads: arguments.python_threads.unwrap_or(threads),
+        rounds: arguments.rounds,
+        budget: Duration::from_secs(arguments.budget),
+        seed: arguments.seed,
+        retry: arguments.retry,
+        progress: |what| eprintln!("  {what}"),
+        work,
+    })
 }

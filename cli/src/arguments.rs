@@ -5,10 +5,12 @@ mod groups;
 mod lambda;
 mod openfaas;
 mod pipelines;
+mod report;
 
 pub use cost::{CostArguments, PriceArguments, Walker, WorkloadArguments};
 pub use groups::{
-    EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments, PricingArguments,
+    ChargeArguments, EngineArguments, LibraryArguments, MeasureArguments, ModelArguments, PlanArguments,
+    PricingArguments,
 };
 pub use lambda::{AwsArguments, LambdaArguments, PackageChoice, VersionArguments, Via};
 pub use openfaas::{
@@ -16,6 +18,7 @@ pub use openfaas::{
 };
 
 pub use pipelines::{DiffArguments, LockArguments, LockedArguments};
+pub use report::{CompareArguments, ReportArguments};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -83,6 +86,28 @@ pub enum ColorChoice {
     Never,
 }
 
+/// When functions that a request needs later are started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OverlapChoice {
+    /// Where functions may have been stopped: on Lambda, and locally with --scale-to-zero
+    #[default]
+    Auto,
+    /// With each request's arrival
+    Always,
+    /// Each when it is called
+    Never,
+}
+
+impl From<OverlapChoice> for tranche_driver::Overlap {
+    fn from(choice: OverlapChoice) -> Self {
+        match choice {
+            OverlapChoice::Auto => Self::Auto,
+            OverlapChoice::Always => Self::Always,
+            OverlapChoice::Never => Self::Never,
+        }
+    }
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
@@ -98,9 +123,20 @@ pub enum Verb {
     Profile(ProfileArguments),
     /// Decide which layers run in which function; writes plan.json
     #[command(
-        after_help = "Examples:\n  tranche partition model.onnx --profile profile.json\n  tranche partition model.onnx --strategy similarity --max-slices 4\n  tranche partition model.onnx --strategy manual=pool1,relu5\n  tranche partition model.onnx --locked"
+        visible_alias = "plan",
+        after_help = "Examples:\n  tranche partition model.onnx --profile profile.json\n  tranche plan model.onnx --explain\n  tranche partition model.onnx --strategy similarity --max-slices 4\n  tranche partition model.onnx --strategy manual=pool1,relu5\n  tranche partition model.onnx --locked"
     )]
     Partition(PartitionArguments),
+    /// Plan a model by every strategy and show the plans side by side
+    #[command(
+        after_help = "Examples:\n  tranche compare model.onnx --profile profile.json\n  tranche compare vgg16 --strategy manual=pool1,relu5 --max-memory 1024\n  tranche compare vgg16 --prices openfaas --prices aws-lambda-x86 --cold 0.01\n  tranche compare vgg16 --json > compare.json"
+    )]
+    Compare(CompareArguments),
+    /// Write a plan as a page with charts, one HTML file that needs no other
+    #[command(
+        after_help = "Examples:\n  tranche report plan.json --profile profile.json\n  tranche run vgg16 --json > run.json && tranche report .tranche/vgg16/plan.json --profile .tranche/vgg16/profile.json --bill run.json\n  tranche compare vgg16 --json > compare.json && tranche report --compare compare.json"
+    )]
+    Report(ReportArguments),
     /// Show what two plans do differently: slices, memory, what they are predicted to cost
     #[command(
         after_help = "Examples:\n  tranche diff before/plan.json plan.json\n  tranche diff before/plan.json plan.json --markdown >> \"$GITHUB_STEP_SUMMARY\""
@@ -121,12 +157,12 @@ pub enum Verb {
     Lock(LockArguments),
     /// Turn a bundle into running functions
     #[command(
-        after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode\n  tranche deploy bundle --name vgg --target openfaas --registry ghcr.io/me\n  tranche deploy bundle --name vgg --target lambda --step-functions"
+        after_help = "Examples:\n  tranche deploy bundle --name vgg\n  tranche deploy bundle --name vgg --dry-run --detailed-exitcode\n  tranche deploy bundle --name vgg --scale-to-zero 60\n  tranche deploy bundle --name vgg --target openfaas --registry ghcr.io/me\n  tranche deploy bundle --name vgg --target lambda --step-functions"
     )]
     Deploy(Box<DeployArguments>),
     /// Send a request through a deployment; prints or saves the outputs, and the bill
     #[command(
-        after_help = "Examples:\n  tranche invoke vgg --inputs input=image.npy --output answer.npz\n  tranche invoke vgg --random --repeat 20"
+        after_help = "Examples:\n  tranche invoke vgg --inputs input=image.npy --output answer.npz\n  tranche invoke vgg --random --repeat 20\n  tranche invoke vgg --random --overlap never"
     )]
     Invoke(InvokeArguments),
     /// All in one: profile, partition, package, verify, deploy, invoke, bill, destroy
@@ -284,6 +320,12 @@ pub struct PartitionArguments {
     /// The profile to plan from
     #[arg(short, long, value_name = "FILE", default_value = "profile.json")]
     pub profile: PathBuf,
+    /// Also write all that the search chooses from, for other solvers
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub steps: Option<PathBuf>,
+    /// Print everything: reasons in full, tensors, the frontier's plans, all notes
+    #[arg(long)]
+    pub explain: bool,
     /// The lock file.
     #[command(flatten)]
     pub locked: LockedArguments,
@@ -368,6 +410,9 @@ pub struct DeployArguments {
     /// Seconds for all functions to become ready
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub ready_deadline: u64,
+    /// On the local target: start functions with their first request, stop them after so many seconds without one (0: never)
+    #[arg(long, value_name = "SECONDS")]
+    pub scale_to_zero: Option<u64>,
     /// The gateway.
     #[command(flatten)]
     pub gateway: GatewayArguments,
@@ -414,6 +459,9 @@ pub struct InvokeArguments {
     /// Who walks the request through the slices
     #[arg(long, value_enum, default_value_t)]
     pub via: Via,
+    /// When to start the functions that come later while the first runs
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub overlap: OverlapChoice,
     /// With --via hand-on on OpenFaaS: where to listen for the answer
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     pub callback: std::net::SocketAddr,

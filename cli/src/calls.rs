@@ -94,11 +94,11 @@ pub fn call(
     walker: &Walker,
     inputs: &[(TensorSpec, Tensor)],
     requests: u32,
-    deadline: Duration,
+    options: Options,
 ) -> Result<Called, Failure> {
+    let deadline = options.deadline;
     block_on(async {
         let inputs = named(inputs);
-        let options = Options { deadline, ..Options::default() };
         let aws = clouds.aws.clone();
         let driver = Driver::connect_with(deployment, options, clouds)?;
         let callback = match walker {

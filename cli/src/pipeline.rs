@@ -150,6 +150,18 @@ impl Walk<'_> {
         Ok(partition(&problem, &cost, strategy, constraints)?)
     }
 
+    /// Writes all that the search chooses from.
+    ///
+    /// # Errors
+    /// When the profile is of something else or the file cannot be written.
+    pub fn write_steps(&self, profile: &Profile, path: &Path) -> Result<(), Failure> {
+        let (problem, cost) = self.problem(profile)?;
+        let steps = tranche_partitioner::every_step(&problem, &cost, &self.settings.constraints())?;
+        let text = serde_json::to_string(&steps).map_err(|error| Failure::bug(error.to_string()))?;
+        tranche_schema::write_atomically(path, text.as_bytes())
+            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
+    }
+
     pub(crate) fn problem(&self, profile: &Profile) -> Result<(Problem, CostModel), Failure> {
         let problem =
             Problem::new(&self.prepared.graph, &self.prepared.layers, &self.prepared.identity, profile)?;

@@ -253,7 +253,10 @@ impl Settling<'_> {
         for plan in &self.tried {
             match reprice(&problem, &cost, self.strategy, plan) {
                 Ok(plan) => {
-                    let cheaper = best.as_ref().is_none_or(|best| charge(&plan) < charge(best));
+                    // The whole wins what is within the tie of prices, as in the search.
+                    let slack =
+                        |best: &Plan| if best.slices.len() == 1 { 1.0 - cost.pricing.tie } else { 1.0 };
+                    let cheaper = best.as_ref().is_none_or(|best| charge(&plan) < charge(best) * slack(best));
                     best = if cheaper { Some(plan) } else { best };
                 }
                 Err(error) => refused = Some(error),

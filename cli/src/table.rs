@@ -31,3 +31,19 @@ pub fn render(header: &[&str], rows: &[Vec<String>], left: &[&str]) -> String {
 pub fn ratio(over: f64, under: f64) -> String {
     if under > 0.0 { format!("{:.2}x", over / under) } else { "–".to_owned() }
 }
+
+/// A table without the columns that hold nothing in any row.
+#[must_use]
+pub fn without_empty_columns<'a>(
+    header: &[&'a str],
+    rows: &[Vec<String>],
+) -> (Vec<&'a str>, Vec<Vec<String>>) {
+    let used: Vec<bool> = (0..header.len())
+        .map(|column| rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.is_empty())))
+        .collect();
+    let kept = |row: &Vec<String>| {
+        row.iter().zip(&used).filter(|(_, used)| **used).map(|(cell, _)| cell.clone()).collect()
+    };
+    let header = header.iter().zip(&used).filter(|(_, used)| **used).map(|(name, _)| *name).collect();
+    (header, rows.iter().map(kept).collect())
+}

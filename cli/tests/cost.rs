@@ -110,7 +110,10 @@ fn prices_of_the_users_own_win() {
     let targets = place.json(&["targets"]);
     let names: Vec<&str> =
         targets["prices"].as_array().unwrap().iter().map(|price| price["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["aws-lambda-x86", "aws-lambda-arm", "mine"]);
+    assert_eq!(
+        names,
+        ["local", "aws-lambda-x86", "aws-lambda-arm", "cloud-run", "openfaas", "faasd", "mine"]
+    );
 }
 
 #[test]

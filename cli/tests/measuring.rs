@@ -25,7 +25,7 @@ fn shares(profile: &Profile) -> Vec<u32> {
 
 #[test]
 fn a_model_is_measured_at_shares_in_little_memory_and_from_its_start() {
-    let place = Place::new();
+    let place = Place::measuring();
     let profile = profiled(&place, &["--shares", "0.5,1"]);
     let whole = &profile.whole;
     assert_eq!(shares(&profile), if limits().cpu { vec![500, 1000] } else { vec![1000] });
@@ -42,7 +42,7 @@ fn a_model_is_measured_at_shares_in_little_memory_and_from_its_start() {
 
 #[test]
 fn what_is_left_out_is_not_measured_and_is_another_profile_in_the_cache() {
-    let place = Place::new();
+    let place = Place::measuring();
     let little = profiled(&place, &["--shares", "none", "--no-memory-search"]);
     assert_eq!(shares(&little), [1000]);
     assert_eq!(little.whole.memory_limit_bytes, None);
@@ -53,7 +53,7 @@ fn what_is_left_out_is_not_measured_and_is_another_profile_in_the_cache() {
 
 #[test]
 fn a_plan_says_how_far_it_was_from_what_was_measured() {
-    let place = Place::new();
+    let place = Place::measuring();
     place.json(&["run", "gcn_cora", "--min-slices", "2", "--requests", "1", "--no-unsplit", "--work", "."]);
     let plan = Plan::read(&place.path("plan.json")).unwrap();
     let profile = Profile::read(&place.path("profile.json")).unwrap();
@@ -73,7 +73,7 @@ fn a_plan_says_how_far_it_was_from_what_was_measured() {
 
 #[test]
 fn shares_that_there_are_not_are_refused() {
-    let place = Place::new();
+    let place = Place::measuring();
     for wrong in ["0", "half", "0.5,100000", ""] {
         let (code, error) = place.failure(&["profile", "gcn_cora", "--shares", wrong]);
         assert_eq!(code, 2, "{error}");

@@ -41,9 +41,11 @@ fn settings() -> insta::Settings {
         (r"bundle   [0-9a-f]{12}", "bundle   [digest]"),
         // Notes depend on what was measured, and on what this machine enforces.
         (r"(?ms)(as the whole model\n).*?^priced:", "$1[notes]\npriced:"),
-        (r"(?ms)^Notes\n.*?^  - priced:", "Notes\n  [notes]\n  - priced:"),
+        (r"(?ms)^Notes\n.*?(--- stderr|\z)", "Notes\n  [notes]\n$1"),
         (r"(?m)^(limits were not enforced|\* this limit).*\n?", ""),
         (r" *warning: .*\n", ""),
+        // Which layers stand out in time differs from run to run.
+        (r"(?m)(\[bytes\]) +(time, memory|time|memory)$", "$1"),
         // Columns are as wide as their numbers.
         (r" {2,}", "  "),
         (r"(?m) +$", ""),
@@ -118,6 +120,9 @@ fn one_verb_after_the_other() {
         let see = |name: &str, arguments: &[&str]| insta::assert_snapshot!(name, said(&place, arguments));
         see("profile", &["profile", "gcn_cora", "--repeats", "1"]);
         see("partition", &["partition", "gcn_cora", "--strategy", CUT]);
+        see("plan-explain", &["plan", "gcn_cora", "--strategy", CUT, "--explain"]);
+        see("compare", &["compare", "gcn_cora", "--max-slices", "1"]);
+        see("report", &["report"]);
         see("package", &["package", "gcn_cora"]);
         see("verify", &["verify", "gcn_cora"]);
         see("deploy-dry-run", &["deploy", "--name", "gcn", "--dry-run"]);

@@ -3,17 +3,20 @@
 //! misbehave.
 //!
 //! What the function does at its start depends on the slice's name: `broken`
-//! fails, `silent` never becomes ready. Requests: `/_/ready`, `/process` (its id),
+//! fails, `silent` never becomes ready, `slow` takes half a second, `stuck` never
+//! listens. Requests: `/_/ready`, `/process` (its id),
 //! `/arguments`, `/allocate/MIB`, `/print/COUNT`, `/fork` (the id of a child that
 //! outlives it).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tranche_deployer::local::LocalTarget;
 use tranche_deployer::{DeployOptions, DeployRequest, Target};
 use tranche_schema::Document;
@@ -30,9 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(tranche_deployer::local::supervise(Path::new(&folder))?)
         }
         Some("__shim") => {
-            let socket = value("--listen").ok_or("--listen is missing")?;
-            let socket = socket.strip_prefix("unix:").ok_or("--listen must begin with unix:")?;
-            run_function(&value("--slice").ok_or("--slice is missing")?, Path::new(socket), &arguments)
+            let listen = value("--listen").ok_or("--listen is missing")?;
+            let idle =
+                value("--idle-exit-ms").map(|text| text.parse().map(Duration::from_millis)).transpose()?;
+            run_function(&value("--slice").ok_or("--slice is missing")?, &listen, idle, &arguments)
         }
         Some("deploy") => {
             let [_, name, bundle, state] = arguments.as_slice() else {
@@ -48,19 +52,43 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run_function(slice: &str, socket: &Path, arguments: &[String]) -> Result<(), Box<dyn Error>> {
-    if slice == "broken" {
-        return Err("the model is damaged".into());
+fn run_function(
+    slice: &str,
+    listen: &str,
+    idle: Option<Duration>,
+    arguments: &[String],
+) -> Result<(), Box<dyn Error>> {
+    match slice {
+        "broken" => return Err("the model is damaged".into()),
+        "slow" => std::thread::sleep(Duration::from_millis(500)),
+        "stuck" => std::thread::sleep(Duration::from_secs(600)),
+        _ => {}
     }
-    let listener = UnixListener::bind(socket)?;
-    let mut kept = Vec::new();
-    for stream in listener.incoming() {
-        // A caller that goes away is no reason to end.
-        if let Err(error) = serve(&mut stream?, slice, arguments, &mut kept) {
-            writeln!(std::io::stderr(), "{error}")?;
+    let listener = match listen.strip_prefix("unix:") {
+        Some(path) => UnixListener::bind(path)?,
+        None if listen == "stdin" => std::io::stdin().as_fd().try_clone_to_owned()?.into(),
+        None => return Err("--listen must begin with unix: or be stdin".into()),
+    };
+    let (mut kept, mut asked) = (Vec::new(), Instant::now());
+    loop {
+        match listener.accept() {
+            // A caller that goes away is no reason to end.
+            Ok((mut stream, _)) => {
+                if let Err(error) = serve(&mut stream, slice, arguments, &mut kept) {
+                    writeln!(std::io::stderr(), "{error}")?;
+                }
+                asked = Instant::now();
+            }
+            // The socket does not block where the supervisor keeps it.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if idle.is_some_and(|idle| asked.elapsed() >= idle) {
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
 }
 
 fn serve(

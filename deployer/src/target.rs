@@ -96,7 +96,11 @@ pub struct DeployOptions {
     pub limits: bool,
     /// CPU share of every function instead of the manifest's.
     pub cpu: Option<MilliCpu>,
-    /// How long all functions together may take to become ready.
+    /// On the local target: functions start with their first request and end after so long without
+    /// one, zero for never; in whole seconds. `None` keeps them running.
+    pub scale_to_zero: Option<Duration>,
+    /// How long all functions together may take to become ready; of functions that scale to zero,
+    /// each when it starts.
     pub ready_timeout: Duration,
     /// How long functions may take to finish their requests when they are stopped.
     pub drain_timeout: Duration,
@@ -117,6 +121,7 @@ impl Default for DeployOptions {
             check_digests: true,
             limits: true,
             cpu: None,
+            scale_to_zero: None,
             ready_timeout: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(10),
             interrupted: None,
@@ -185,6 +190,8 @@ pub struct DeploymentStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FunctionState {
+    /// Not running; the next request starts it.
+    Idle,
     /// Loading; requests wait.
     Starting,
     /// Answering.

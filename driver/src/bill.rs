@@ -151,7 +151,8 @@ fn median_slice(of: &[&SliceBill]) -> Option<SliceBill> {
     let bytes = |field: fn(&FunctionMetrics) -> ByteCount| {
         ByteCount(middle(of.iter().map(|slice| field(&slice.measured).0 as f64)) as u64)
     };
-    let cold = of.iter().filter(|slice| slice.measured.cold).count();
+    let cold = of.iter().filter(|slice| slice.measured.cold).count() * 2 > of.len();
+    let starts: Vec<f64> = of.iter().filter_map(|slice| Some(slice.measured.start_up_ms?.0)).collect();
     let attempts = middle(of.iter().map(|slice| f64::from(slice.attempts))).ceil() as u32;
     Some(SliceBill {
         attempts,
@@ -169,7 +170,8 @@ fn median_slice(of: &[&SliceBill]) -> Option<SliceBill> {
             output_bytes: bytes(|metrics| metrics.output_bytes),
             input_coded_bytes: bytes(|metrics| metrics.input_coded_bytes),
             output_coded_bytes: bytes(|metrics| metrics.output_coded_bytes),
-            cold: cold * 2 > of.len(),
+            cold,
+            start_up_ms: (cold && !starts.is_empty()).then(|| Millis(middle(starts.into_iter()))),
             peak_memory_bytes: bytes(|metrics| metrics.peak_memory_bytes),
         },
         memory_time: GibSeconds(middle(of.iter().map(|slice| slice.memory_time.0))),
@@ -300,7 +302,9 @@ fn notes(bill: &Bill) -> Vec<String> {
     }
     for slice in &bill.slices {
         if slice.measured.cold {
-            notes.push(format!("`{}` answered its first request since it started", slice.slice));
+            let taken = slice.measured.start_up_ms.map(|taken| format!(", which took it {taken}"));
+            let taken = taken.unwrap_or_default();
+            notes.push(format!("`{}` answered its first request since it started{taken}", slice.slice));
         }
         if slice.attempts > 1 {
             notes.push(format!("`{}` took {} tries", slice.slice, slice.attempts));

@@ -109,11 +109,25 @@ impl FunctionClient {
         }
     }
 
+    /// Starts the function where its platform does so for a request, and says whether it is loaded
+    /// then. Asks once, and waits no longer than `left`.
+    pub(crate) async fn ping(&self, left: Duration, request: Option<&LambdaRequest>) -> Result<(), Failure> {
+        match self {
+            Self::Http(client) => client.ready(left).await,
+            Self::Lambda(client) => client.ping(left, request).await,
+        }
+    }
+
+    /// Whether a call during a ping would start a second instance instead of waiting for the first.
+    pub(crate) fn runs_one_at_a_time(&self) -> bool {
+        matches!(self, Self::Lambda(_))
+    }
+
     /// Whether the function says that it is loaded; starts it where the platform does.
     pub(crate) async fn ready(&self, left: Duration) -> Result<(), Failure> {
         match self {
             Self::Http(client) => client.ready(left).await,
-            Self::Lambda(client) => client.ready(left).await,
+            Self::Lambda(client) => client.ping(left, None).await,
         }
     }
 }

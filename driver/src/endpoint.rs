@@ -77,6 +77,7 @@ mod tests {
             control_socket: PathBuf::new(),
             shared_folder: PathBuf::new(),
             log_folder: PathBuf::new(),
+            scale_to_zero_seconds: None,
         }
     }
 

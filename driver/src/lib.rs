@@ -13,11 +13,13 @@ mod error;
 mod http;
 mod lambda;
 mod onward;
+mod ping;
 mod plan;
 mod refusal;
 mod request;
 mod trace;
 mod walk;
+mod warmth;
 
 pub use bill::{BillTable, median, table};
 pub use callback::Callback;
@@ -25,6 +27,7 @@ pub use error::DriverError;
 pub use http::METRICS_HEADER;
 pub use plan::{FunctionIndex, PlannedFunction, PlannedTensor, RetryPolicy, TensorIndex, WalkPlan};
 pub use walk::{Action, Event, Failure, GiveUp, Retry, Walk};
+pub use warmth::Overlap;
 
 use client::{FunctionClient, Passing};
 use http::HttpClient;
@@ -38,6 +41,7 @@ use tranche_schema::{
 };
 use tranche_transport::aws::AwsClient;
 use tranche_transport::{CodedTensor, Placement, SharedFolder};
+use warmth::Warmth;
 
 /// How a driver waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +57,20 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// Whether a request starts the functions that it needs later when it arrives.
+    pub overlap: Overlap,
+    /// How long after its last answer a function is taken to be warm: it is not pinged then. Where
+    /// the deployment says when functions are stopped, four fifths of that if they are less.
+    pub keep_warm: Duration,
     /// Most bytes taken from a function for one string tensor, whose size only
     /// the values tell.
     pub max_string_bytes: u64,
 }
 
 impl Default for Options {
-    /// A minute for a request, two seconds to connect, four to keep an unused connection.
+    /// A minute for a request, two seconds to connect, four to keep an unused connection; five
+    /// minutes that a function is taken to be warm (Lambda keeps idle ones for about as long at least,
+    /// without saying so).
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
@@ -67,6 +78,8 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(4),
             retry: RetryPolicy::default(),
+            overlap: Overlap::default(),
+            keep_warm: Duration::from_secs(300),
             max_string_bytes: 64 << 20,
         }
     }
@@ -115,6 +128,7 @@ struct Inner {
     clients: Vec<Arc<FunctionClient>>,
     shared: Option<Arc<SharedFolder>>,
     cloud: Option<Arc<Cloud>>,
+    warmth: Warmth,
     options: Options,
 }
 
@@ -170,7 +184,10 @@ impl Driver {
             Ok(Arc::new(client))
         };
         let clients = deployment.functions.iter().enumerate().map(connect).collect::<Result<_, _>>()?;
-        Ok(Self { inner: Arc::new(Inner { deployment, plan, clients, shared, cloud, options }) })
+        let window = options.overlap.window(&deployment, options.keep_warm);
+        let warmth = Warmth::new(deployment.functions.len(), window);
+        let inner = Inner { deployment, plan, clients, shared, cloud, warmth, options };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The deployment it calls.
@@ -270,6 +287,7 @@ impl Driver {
         while let Some(asked) = asking.join_next().await {
             let (index, result) = asked.map_err(|error| DriverError::Task { reason: error.to_string() })?;
             let took = result?;
+            self.inner.warmth.answered(index);
             if let Some((_, time)) = times.get_mut(index) {
                 *time = took;
             }

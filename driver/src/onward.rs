@@ -4,6 +4,7 @@
 use crate::bill::{self, Record};
 use crate::callback::{Arrived, Callback};
 use crate::client::{Passing, answer_limits};
+use crate::ping::Pings;
 use crate::plan::{PlannedFunction, WalkPlan, describe};
 use crate::refusal::classify;
 use crate::request::{Identity, decode, explain};
@@ -62,6 +63,11 @@ pub(crate) async fn run(
     let (waiting, mut arriving) = callback.expect(limits.max_frame_bytes);
     let names = outputs.iter().map(|spec| spec.name.clone()).collect();
     let itinerary = Itinerary { stops, answer: Destination { url: waiting.url.clone(), send: names } };
+    let mut pings = Pings::default();
+    // The first is called at once.
+    for function in inner.warmth.doubtful().into_iter().filter(|&function| function > 0) {
+        pings.send(inner, function, identity.deadline, None);
+    }
     let mut last = None;
     for attempt in 1..=inner.options.retry.max_attempts {
         let left = identity.deadline.saturating_sub(started.elapsed());
@@ -70,7 +76,10 @@ pub(crate) async fn run(
         }
         let round = inner.options.attempt_timeout.map_or(left, |most| left.min(most));
         match send(inner, &identity, &inputs, &itinerary, (attempt, round), &mut arriving).await {
-            Ok(arrived) => return finish(inner, &identity, arrived, attempt, started),
+            Ok(arrived) => {
+                (0..inner.clients.len()).for_each(|function| inner.warmth.answered(function));
+                return finish(inner, &identity, arrived, attempt, started);
+            }
             Err(failure) if failure.retry == Retry::Never => {
                 return Err(failed(inner, 0, attempt, failure));
             }

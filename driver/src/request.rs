@@ -3,12 +3,15 @@
 use crate::bill::{self, Record};
 use crate::client::{Passing, Reply};
 use crate::lambda::LambdaRequest;
+use crate::ping::Pings;
 use crate::plan::mix;
 use crate::trace::Trace;
 use crate::walk::{Action, Event, Failure, GiveUp, Walk};
+use crate::warmth::Pinged;
 use crate::{Answer, Call, DriverError, FunctionIndex, Inner};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tranche_transport::{FrameLimits, Payload, RequestHeader};
 
@@ -74,15 +77,21 @@ async fn walk(
     started: Instant,
 ) -> Result<Walked, DriverError> {
     let deadline = identity.deadline;
-    let mut walk = Walk::new(Arc::clone(&inner.plan), inner.options.retry, deadline, identity.span_seed);
+    let walk = Walk::new(Arc::clone(&inner.plan), inner.options.retry, deadline, identity.span_seed);
+    let mut walk = walk.doubting(inner.warmth.doubtful());
+    let mut pings = Pings::default();
     let mut records: Vec<Option<Record>> = inner.clients.iter().map(|_| None).collect();
     let mut calls: JoinSet<Called> = JoinSet::new();
     let mut actions = walk.start(inputs);
     loop {
         for action in actions.drain(..) {
             match action {
+                Action::Ping { function } => {
+                    pings.send(inner, function, deadline.saturating_sub(started.elapsed()), lambda);
+                }
                 Action::Call { function, attempt, inputs } => {
-                    spawn(inner, identity, lambda, &mut calls, (function, attempt, inputs), started);
+                    let called = Calling { function, attempt, inputs, after: pings.end_of(function) };
+                    spawn(inner, identity, lambda, &mut calls, called, started);
                 }
                 // The last owner of a tensor removes its file.
                 Action::Release(tensors) => drop(tensors),
@@ -102,6 +111,7 @@ async fn walk(
                     called.map_err(|error| DriverError::Task { reason: error.to_string() })?;
                 match result {
                     Ok(reply) => {
+                        inner.warmth.answered(function);
                         if let Some(record) = records.get_mut(function) {
                             let attempts = walk.attempts(function);
                             *record =
@@ -122,23 +132,37 @@ async fn walk(
     }
 }
 
+/// A call to be made, after the end of a ping.
+struct Calling {
+    function: FunctionIndex,
+    attempt: u32,
+    inputs: Vec<Passing>,
+    after: Option<oneshot::Receiver<Pinged>>,
+}
+
 fn spawn(
     inner: &Arc<Inner>,
     identity: &Identity,
     lambda: Option<&Arc<LambdaRequest>>,
     calls: &mut JoinSet<Called>,
-    (function, attempt, inputs): (FunctionIndex, u32, Vec<Passing>),
+    Calling { function, attempt, inputs, after }: Calling,
     started: Instant,
 ) {
     let Some(client) = inner.clients.get(function).map(Arc::clone) else { return };
-    let left = identity.deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
-    let left = inner.options.attempt_timeout.map_or(left, |most| left.min(most));
+    let (deadline, attempt_timeout) = (identity.deadline, inner.options.attempt_timeout);
     let mut header = RequestHeader::new(identity.request_id, client.slice());
     header.attempt = attempt;
     header.traceparent = Some(identity.traceparent(function, attempt));
-    header.deadline = Some(left);
     let lambda = lambda.map(Arc::clone);
-    calls.spawn(async move { (function, client.call(header, &inputs, left, lambda.as_deref()).await) });
+    calls.spawn(async move {
+        if let Some(ping) = after {
+            let _ = ping.await;
+        }
+        let left = deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
+        let left = attempt_timeout.map_or(left, |most| left.min(most));
+        header.deadline = Some(left);
+        (function, client.call(header, &inputs, left, lambda.as_deref()).await)
+    });
 }
 
 /// The outputs with their bytes here, wherever they lie.

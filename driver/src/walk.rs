@@ -56,6 +56,12 @@ pub enum Event<P> {
 /// What the walk asks for.
 #[derive(Clone, Debug)]
 pub enum Action<P> {
+    /// Ask a function whether it is ready, so that its platform starts it while others run. Nothing
+    /// waits for the answer, which is no event.
+    Ping {
+        /// The function.
+        function: FunctionIndex,
+    },
     /// Call a function with these inputs, in its order.
     Call {
         /// The function.
@@ -126,6 +132,7 @@ pub struct Walk<P> {
     states: Vec<State>,
     last_failures: Vec<Option<Failure>>,
     held: Vec<Option<Held<P>>>,
+    doubtful: Vec<FunctionIndex>,
     over: bool,
 }
 
@@ -138,7 +145,16 @@ impl<P: Clone> Walk<P> {
             plan.functions.iter().map(|function| State::Blocked { missing: function.inputs.len() }).collect();
         let last_failures = vec![None; plan.functions.len()];
         let held = plan.tensors.iter().map(|_| None).collect();
-        Self { plan, policy, deadline, seed, states, last_failures, held, over: false }
+        let doubtful = Vec::new();
+        Self { plan, policy, deadline, seed, states, last_failures, held, doubtful, over: false }
+    }
+
+    /// The same walk over functions of which these are not known to run: those of them that are not
+    /// called at the start are pinged then.
+    #[must_use]
+    pub fn doubting(mut self, functions: Vec<FunctionIndex>) -> Self {
+        self.doubtful = functions;
+        self
     }
 
     /// Begins with the inputs of the model, in their order (as many as
@@ -154,7 +170,11 @@ impl<P: Clone> Walk<P> {
         let made: Vec<TensorIndex> = (0..plan.input_count).collect();
         self.make(&made, inputs, &mut actions);
         self.finish_if_done(&mut actions);
-        actions
+        // A ping is a few bytes, and may start what takes longest: it is not kept waiting by inputs.
+        let blocked =
+            |function: &FunctionIndex| matches!(self.states.get(*function), Some(State::Blocked { .. }));
+        let pings = self.doubtful.iter().filter(|function| blocked(function));
+        pings.map(|&function| Action::Ping { function }).chain(actions).collect()
     }
 
     /// Takes an event at time `now`, counted from the start.

@@ -144,6 +144,7 @@ fn local(folder: &TempDir, process_id: u32, process_start_ticks: u64) -> Deploym
         control_socket: folder.path().join("control"),
         shared_folder,
         log_folder: folder.path().join("logs"),
+        scale_to_zero_seconds: None,
     });
     deployment
 }

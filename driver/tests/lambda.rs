@@ -7,7 +7,7 @@ mod common;
 use aws::{Aws, Fault, empty};
 use common::deployment;
 use std::time::Duration;
-use tranche_driver::{Answer, Call, Clouds, Driver, DriverError, Options, RetryPolicy};
+use tranche_driver::{Answer, Call, Clouds, Driver, DriverError, Options, Overlap, RetryPolicy};
 use tranche_schema::{Deployment, Millis, Tensor, exit_code};
 
 /// 1,000 floats fit any payload; 2,000,000 fit none (8 MB) and go through a stream or the store.
@@ -216,6 +216,42 @@ async fn a_stored_request_needs_a_store() {
     assert!(error.hint().contains("--store"), "{error}");
 }
 
+#[tokio::test]
+async fn what_is_called_later_is_pinged_once_and_billed() {
+    let setup = Setup::overlapped().await;
+    let bill = setup.invoke().await.unwrap().bill;
+    let pings = |setup: &Setup| {
+        let all = setup.aws.invocations();
+        all.into_iter().filter(|call| call.header.is_none()).map(|call| call.function).collect::<Vec<_>>()
+    };
+    assert_eq!(pings(&setup), ["test-join"], "left and right are called at once");
+    let join = bill.slices[2].lambda.clone().unwrap();
+    assert_eq!((join.invocations, join.reported, join.billed_ms), (2, 2, Millis(10.0)));
+    setup.invoke().await.unwrap();
+    assert_eq!(pings(&setup).len(), 1, "it is warm now");
+}
+
+/// An instance runs one request at a time: a call beside a ping would start another from nothing.
+#[tokio::test]
+async fn a_call_waits_for_the_ping_that_starts_its_function() {
+    let setup = Setup::overlapped().await;
+    for _ in 0..2 {
+        setup.aws.fault("test-join", Fault::Slow);
+    }
+    assert_eq!(values(&setup.invoke().await.unwrap())[7], expected(7));
+    assert_eq!(setup.aws.state.lock().unwrap().running["test-join"], (0, 1));
+}
+
+#[tokio::test]
+async fn pings_that_fail_fail_no_request_on_lambda() {
+    for fault in [Fault::Throttled, Fault::Service, Fault::Fails("tranche.load-failed", "no")] {
+        let setup = Setup::overlapped().await;
+        setup.aws.fault("test-join", fault.clone());
+        let answer = setup.invoke().await.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+        assert_eq!(answer.bill.slices[2].attempts, 1, "{fault:?}");
+    }
+}
+
 /// `left` and `right` read `x`, `join` reads both and `x`; `y` = 2 (x + 1) + x + 1.
 fn expected(index: usize) -> f32 {
     3.0 * noise(index) + 3.0
@@ -260,7 +296,8 @@ fn options() -> Options {
         first_wait: Duration::from_millis(5),
         longest_wait: Duration::from_millis(20),
     };
-    Options { deadline: Duration::from_secs(30), retry, ..Options::default() }
+    // Pings are invocations too: tests of the ways of tensors are without them.
+    Options { deadline: Duration::from_secs(30), retry, overlap: Overlap::Never, ..Options::default() }
 }
 
 struct Setup {
@@ -271,10 +308,18 @@ struct Setup {
 
 impl Setup {
     async fn start(elements: usize, store: bool) -> Self {
+        Self::start_with(elements, store, options()).await
+    }
+
+    async fn overlapped() -> Self {
+        Self::start_with(SMALL, false, Options { overlap: Overlap::Auto, ..options() }).await
+    }
+
+    async fn start_with(elements: usize, store: bool, options: Options) -> Self {
         let mut deployment = diamond(elements);
         let aws = Aws::start(&mut deployment, store).await;
         let clouds = Clouds { aws: Some(aws.client.clone()) };
-        let driver = Driver::connect_with(deployment, options(), clouds).unwrap();
+        let driver = Driver::connect_with(deployment, options, clouds).unwrap();
         Self { aws, driver, elements }
     }
 

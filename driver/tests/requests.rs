@@ -49,6 +49,7 @@ fn setup(faults: Vec<Fault>, options: Options, mapped: bool) -> Setup {
             control_socket: folder.path().join("control"),
             shared_folder,
             log_folder: folder.path().join("logs"),
+            scale_to_zero_seconds: None,
         });
     }
     let functions = start(&deployment, faults, shared.as_ref());

@@ -73,6 +73,7 @@ fn simulate(
     for step in 0.. {
         for action in actions.drain(..) {
             match action {
+                Action::Ping { .. } => unreachable!("no function is doubted"),
                 Action::Call { function, attempt, inputs } => {
                     let wanted: Vec<String> =
                         plan.functions[function].inputs.iter().map(|&at| names[at].clone()).collect();
@@ -267,4 +268,40 @@ fn contradictions_are_named() {
     wrong.functions[0].inputs[0] = spec("x", &[9]);
     let error = WalkPlan::new(&wrong).unwrap_err();
     insta::assert_snapshot!(error, @"deployment `test` cannot be walked: `a` reads tensor `x` float32 [9], it is made as `x` float32 [4]");
+}
+
+/// What a walk asks for at its start when it doubts these functions: the pings, and the rest.
+fn begun(plan: &Arc<WalkPlan>, doubted: Vec<usize>) -> (Vec<usize>, String) {
+    let walk = Walk::new(Arc::clone(plan), RetryPolicy::default(), DEADLINE, 7);
+    let inputs = plan.tensors.iter().take(plan.input_count).map(|tensor| tensor.spec.name.clone()).collect();
+    let (mut pings, mut rest) = (Vec::new(), Vec::new());
+    for action in walk.doubting(doubted).start(inputs) {
+        match action {
+            Action::Ping { function } => {
+                assert!(rest.is_empty(), "a ping waits for a call");
+                pings.push(function);
+            }
+            other => rest.push(format!("{other:?}")),
+        }
+    }
+    (pings, rest.join("\n"))
+}
+
+proptest! {
+    #[test]
+    fn all_that_are_doubted_and_not_called_at_once_are_pinged_at_once(
+        (inputs, shape) in shapes(),
+        doubts in prop::collection::vec(any::<bool>(), 9),
+    ) {
+        let plan = Arc::new(WalkPlan::new(&random_deployment(inputs, &shape)).unwrap());
+        let (none, calls) = begun(&plan, Vec::new());
+        prop_assert!(none.is_empty());
+        let doubted: Vec<usize> = (0..plan.functions.len()).filter(|&index| doubts[index]).collect();
+        let (pings, same_calls) = begun(&plan, doubted.clone());
+        // Pings change nothing of the walk.
+        prop_assert_eq!(calls, same_calls);
+        let first = |index: &usize| plan.functions[*index].inputs.iter().all(|&at| at < plan.input_count);
+        let expected: Vec<usize> = doubted.into_iter().filter(|index| !first(index)).collect();
+        prop_assert_eq!(pings, expected);
+    }
 }

@@ -1,65 +1,27 @@
-use std::fmt::Write as _;
-use tranche_schema::{Edge, GibSeconds, Plan, SlicePlan, TensorSpec};
+//! Plans as text for people: in short, and with everything that a plan holds.
 
-/// A plan as text for people: slices with what they take, edges, totals beside
-/// unsplit and the lower bound, reasons and notes. Ends with a newline.
+mod costs;
+mod full;
+mod short;
+mod table;
+mod totals;
+
+pub use costs::{PlanCosts, share};
+pub use full::{readers, render_in_full, tensor_type};
+pub use short::render;
+pub(crate) use table::table;
+
+use tranche_schema::{Billing, CostUnit, Plan, Residual, SlicePlan};
+
+/// `1 slice`, `3 slices`.
 #[must_use]
-pub fn render(plan: &Plan) -> String {
-    let mut text = String::new();
-    let count = plan.slices.len();
-    let _ = writeln!(
-        text,
-        "Plan for {} ({}): {count} slice{} by {}, engine {}\n",
-        plan.model.name,
-        plan.model.digest.short(),
-        if count == 1 { "" } else { "s" },
-        plan.strategy,
-        plan.engine
-    );
-    text.push_str(&slices(plan));
-    text.push_str("\nTensors\n");
-    text.push_str(&edges(plan));
-    text.push('\n');
-    text.push_str(&totals(plan));
-    text.push_str("\nWhy\n");
-    for slice in &plan.slices {
-        let _ = writeln!(text, "  {}: {}", slice.name, slice.reason);
-    }
-    if !plan.notes.is_empty() {
-        text.push_str("\nNotes\n");
-        for note in &plan.notes {
-            let _ = writeln!(text, "  - {note}");
-        }
-    }
-    text
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn slices(plan: &Plan) -> String {
-    let mut rows = vec![
-        ["slice", "layers", "weights", "memory", "CPU", "run", "hand-off", "memory-time", "share"]
-            .map(str::to_owned),
-    ];
-    let total = plan.prediction.memory_time.0;
-    let decimals = decimals(plan);
-    for slice in &plan.slices {
-        let prediction = &slice.prediction;
-        let share = if total > 0.0 { prediction.memory_time.0 / total * 100.0 } else { 0.0 };
-        rows.push([
-            slice.name.clone(),
-            layer_span(slice),
-            prediction.weights_bytes.to_string(),
-            slice.size.memory_bytes.to_string(),
-            format!("{:.2}", f64::from(slice.size.cpu_milli.0) / 1000.0),
-            prediction.run_ms.to_string(),
-            prediction.handoff_ms.to_string(),
-            memory_time(prediction.memory_time, decimals),
-            format!("{share:.1} %"),
-        ]);
-    }
-    table(&rows, 2)
-}
-
-pub(crate) fn layer_span(slice: &SlicePlan) -> String {
+/// First and last layer of a slice and how many it has, as `conv1 .. pool2 (7)`.
+#[must_use]
+pub fn layer_span(slice: &SlicePlan) -> String {
     match slice.layers.as_slice() {
         [only] => only.clone(),
         [first, .., last] => format!("{first} .. {last} ({})", slice.layers.len()),
@@ -67,105 +29,66 @@ pub(crate) fn layer_span(slice: &SlicePlan) -> String {
     }
 }
 
-fn edges(plan: &Plan) -> String {
-    let rows: Vec<[String; 5]> = plan
-        .edges
-        .iter()
-        .map(|edge| {
-            [
-                edge.tensor.name.clone(),
-                format!("{} -> {}", edge.from.as_deref().unwrap_or("caller"), readers(edge)),
-                tensor_type(&edge.tensor),
-                format!("{}, {}", edge.channel, edge.codec),
-                edge.tensor.bytes().to_string(),
-            ]
-        })
-        .collect();
-    table(&rows, 4)
-}
-
-/// Who reads a tensor; of more than three slices the first, the last and their number.
-fn readers(edge: &Edge) -> String {
-    let mut readers = match edge.to.as_slice() {
-        [first, .., last] if edge.to.len() > 3 => vec![format!("{first} .. {last} ({})", edge.to.len())],
-        few => few.to_vec(),
+/// The prices of a plan and what is paid for, as
+/// `openfaas of 2026-11-25, paid by the request, in GiB·s`; none where the plan knows none.
+#[must_use]
+pub fn pricing(plan: &Plan) -> Option<String> {
+    let pricing = &plan.pricing;
+    let paid = match pricing.billing {
+        Billing::PerRequest => "paid by the request",
+        Billing::AlwaysOn => "paid by the replica, always on",
     };
-    readers.extend(edge.to_caller.then(|| "caller".to_owned()));
-    readers.join(", ")
-}
-
-fn tensor_type(spec: &TensorSpec) -> String {
-    let shape: Vec<String> = spec.shape.iter().map(u64::to_string).collect();
-    format!("{}[{}]", spec.element_type, shape.join("x"))
-}
-
-fn totals(plan: &Plan) -> String {
-    let prediction = &plan.prediction;
-    let decimals = decimals(plan);
-    let beside = |value: f64| {
-        let reference = prediction.unsplit_memory_time.0;
-        if reference > 0.0 {
-            format!("{:+.1} % of unsplit", (value / reference - 1.0) * 100.0)
-        } else {
-            String::new()
-        }
+    let unit = match pricing.unit {
+        CostUnit::GibSeconds => "in GiB·s",
+        CostUnit::Usd => "in dollars a million requests",
     };
-    let rows = [
-        ["Total", "memory-time", "latency", "largest memory", ""].map(str::to_owned),
-        [
-            "this plan".to_owned(),
-            memory_time(prediction.memory_time, decimals),
-            prediction.latency_ms.to_string(),
-            prediction.largest_memory_bytes.to_string(),
-            beside(prediction.memory_time.0),
-        ],
-        [
-            "unsplit".to_owned(),
-            memory_time(prediction.unsplit_memory_time, decimals),
-            prediction.unsplit_latency_ms.to_string(),
-            prediction.unsplit_memory_bytes.to_string(),
-            String::new(),
-        ],
-        [
-            "lower bound".to_owned(),
-            memory_time(prediction.lower_bound, decimals),
-            String::new(),
-            String::new(),
-            beside(prediction.lower_bound.0),
-        ],
-    ];
-    table(&rows, 1)
+    let name = match (pricing.name.as_str(), pricing.date.as_str()) {
+        ("", _) => return None,
+        (name, "") => name.to_owned(),
+        (name, date) => format!("{name} of {date}"),
+    };
+    Some(format!("{name}, {paid}, {unit}"))
 }
 
-/// Decimals that show four digits of the plan's memory-time.
-fn decimals(plan: &Plan) -> usize {
-    let total = plan.prediction.memory_time.0;
-    if total > 0.0 { (3 - total.log10().floor() as i32).clamp(1, 9) as usize } else { 4 }
+/// The requests of a plan, as `1.0 % cold, 0.5 a second, idle functions kept for 600 s`.
+#[must_use]
+pub fn workload(plan: &Plan) -> String {
+    let workload = &plan.workload;
+    let mut parts = vec![if workload.cold_fraction > 0.0 {
+        format!("{:.1} % cold", workload.cold_fraction * 100.0)
+    } else {
+        "all warm".to_owned()
+    }];
+    parts.extend(workload.rate_per_second.map(|rate| format!("{rate} a second")));
+    parts.extend(workload.keep_alive_seconds.map(|kept| format!("idle functions kept for {kept} s")));
+    parts.join(", ")
 }
 
-fn memory_time(value: GibSeconds, decimals: usize) -> String {
-    format!("{:.decimals$} GiB·s", value.0)
+/// Prediction beside measurement in a sentence without its point.
+#[must_use]
+pub fn residual(residual: &Residual) -> String {
+    format!(
+        "{} billed against {} predicted ({}), at most {:.1} % in a slice, after {}",
+        residual.measured_ms,
+        residual.predicted_ms,
+        share(1.0 + residual.relative()),
+        residual.largest_of_a_slice * 100.0,
+        counted(residual.rounds as usize, "round")
+    )
 }
 
-/// Aligned columns: the first `left` of them to the left, the others to the right.
-pub(crate) fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]], left: usize) -> String {
-    let mut widths = [0; COLUMNS];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let _ = if column < left {
-                write!(line, "  {cell:<width$}")
-            } else {
-                write!(line, "  {cell:>width$}")
-            };
-        }
-        let _ = writeln!(text, "{}", line.trim_end());
+/// What every text about a plan begins with: model, strategy, prices, requests.
+fn heading(plan: &Plan) -> String {
+    let mut text = format!(
+        "Plan for {} ({}): {} by {}, engine {}\n",
+        plan.model.name,
+        plan.model.digest.short(),
+        counted(plan.slices.len(), "slice"),
+        plan.strategy,
+        plan.engine
+    );
+    if let Some(pricing) = pricing(plan) {
+        text.push_str(&format!("Priced by {pricing}; requests: {}\n", workload(plan)));
     }
     text
 }

@@ -8,7 +8,7 @@
 pub mod cost;
 pub mod difference;
 mod error;
-mod explain;
+pub mod explain;
 mod manual;
 mod measured;
 mod order;
@@ -29,10 +29,11 @@ mod verify;
 
 pub use cost::{ChannelRate, CodecRate, CostModel, Transport};
 pub use error::{Infeasible, PlanError};
-pub use explain::render;
+pub use explain::{render, render_in_full};
 pub use plan::{partition, reprice};
 pub use pricing::{DEFAULT_RATE, Pricing, TIE_OF_PRICES};
 pub use problem::{BorderTensor, Problem, ProblemLayer, ProblemNode};
+pub use search::{OrderSteps, StepRecord, every_step};
 pub use segment::{Costs, Row, Segment, Stretch};
 pub use simulate::cold_fraction;
 pub use start::StartLine;

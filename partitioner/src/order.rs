@@ -6,6 +6,8 @@
 //! - `branches`: depth first; a branch is followed to its join before the next is begun.
 //! - `small-cuts`: of the layers that can run, the one after which the fewest bytes are
 //!   alive; the earlier on a tie.
+//! - `light-first`: of the layers that can run, the one with the fewest bytes of weights, so
+//!   that light and heavy layers come together as far as they may; the earlier on a tie.
 
 use crate::Problem;
 use crate::segment::{own_live_bytes, passing_bytes};
@@ -23,7 +25,7 @@ pub(crate) struct Order {
 impl Order {
     /// The name of an order as a plan has it; that of the graph for one that is not known.
     pub(crate) fn known_name(name: &str) -> &'static str {
-        ["branches", "small-cuts"].into_iter().find(|known| *known == name).unwrap_or("graph")
+        ["branches", "small-cuts", "light-first"].into_iter().find(|known| *known == name).unwrap_or("graph")
     }
 
     pub(crate) fn graph(layers: usize) -> Self {
@@ -38,6 +40,7 @@ pub(crate) fn orders(problem: &Problem) -> Vec<Order> {
     for order in [
         Order { name: "branches", layers: links.depth_first() },
         Order { name: "small-cuts", layers: links.small_cuts(problem) },
+        Order { name: "light-first", layers: links.light_first(problem) },
     ] {
         if orders.iter().all(|known| known.layers != order.layers) {
             orders.push(order);
@@ -48,9 +51,9 @@ pub(crate) fn orders(problem: &Problem) -> Vec<Order> {
 
 impl Problem {
     /// The same problem with its layers in another order: `order` holds each place once,
-    /// writers before readers.
+    /// writers before readers. Bytes alive while a layer runs follow the order.
     #[must_use]
-    pub(crate) fn reordered(&self, order: &[usize]) -> Self {
+    pub fn reordered(&self, order: &[usize]) -> Self {
         let mut place = vec![0; order.len()];
         for (new, &old) in order.iter().enumerate() {
             place[old] = new;
@@ -126,6 +129,28 @@ impl Links {
                 waits[next] -= 1;
                 if waits[next] == 0 {
                     ready.push(next);
+                }
+            }
+        }
+        order
+    }
+
+    fn light_first(&self, problem: &Problem) -> Vec<usize> {
+        let weights = |layer: usize| -> u64 {
+            problem.layers[layer].weights.iter().map(|&weight| problem.weights[weight].0).sum()
+        };
+        let mut waits = self.waits.clone();
+        let mut ready: BTreeSet<(u64, usize)> = (0..waits.len())
+            .filter(|&layer| waits[layer] == 0)
+            .map(|layer| (weights(layer), layer))
+            .collect();
+        let mut order = Vec::with_capacity(waits.len());
+        while let Some((_, layer)) = ready.pop_first() {
+            order.push(layer);
+            for &next in &self.after[layer] {
+                waits[next] -= 1;
+                if waits[next] == 0 {
+                    ready.insert((weights(next), next));
                 }
             }
         }

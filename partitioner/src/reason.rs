@@ -1,12 +1,15 @@
 //! Why each cut is there, and what a reader of the plan should know.
 
-use crate::search::{optimal, without_each_cut};
+use crate::search::{least_cost, without_each_cut};
 use crate::{Costs, Pricing, Problem, Segment, Strategy};
 use std::ops::Range;
 use tranche_schema::{Billing, ByteCount, Constraints, CostUnit, Plan};
 
 /// Savings below this share of the unsplit cost are within the error of prediction.
 const UNSURE: f64 = 0.05;
+
+/// Largest number of layers for which plans of each number of slices are looked at.
+const MOST_COUNTED_LAYERS: usize = 400;
 
 /// A latency longer than unsplit's by this share is worth a note.
 const NOTABLY_SLOWER: f64 = 0.1;
@@ -112,16 +115,14 @@ fn notes(
     let cost = total(path);
     let unsplit = plan.prediction.unsplit_cost;
     let constraints = &plan.constraints;
-    let best = |constraints: &Constraints| {
-        optimal(problem, costs.model(), constraints).ok().map(|(choice, _)| choice.totals)
-    };
+    let best = |constraints: &Constraints| least_cost(problem, costs.model(), constraints);
     if path.len() == 1 && *strategy == Strategy::Optimal && layers > 1 {
         notes.push(why_unsplit(constraints, cost, best));
     }
     if path.len() > 1 {
         notes.extend(why_split(costs, strategy, plan, cost, unsplit));
     }
-    if path.len() > 1 && *strategy == Strategy::Optimal {
+    if path.len() > 1 && *strategy == Strategy::Optimal && layers <= MOST_COUNTED_LAYERS {
         notes.extend(fewer_slices(constraints, cost, path.len(), best));
     }
     let (latency, unsplit_latency) = (plan.prediction.latency_ms.0, plan.prediction.unsplit_latency_ms.0);

@@ -4,6 +4,8 @@
 
 mod common;
 
+use common::downsets::best_chain;
+use common::synthetic::Random;
 use common::{any_constraints, any_ordered_problem, any_problem, brute_force, close, path, segment_matches};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -11,6 +13,39 @@ use tranche_partitioner::{
     CostModel, Costs, Infeasible, PlanError, Problem, Strategy, partition, reprice, verify,
 };
 use tranche_schema::{Constraints, Document as _, Plan};
+
+/// An order in which the layers can run, picked by `seed`.
+fn any_order(problem: &Problem, seed: u64) -> Vec<usize> {
+    let mut random = Random::new(seed);
+    let mut order: Vec<usize> = Vec::new();
+    let made = |order: &[usize], layer: usize| {
+        problem.tensors.iter().all(|tensor| {
+            !tensor.consumers.contains(&layer) || tensor.producer.is_none_or(|from| order.contains(&from))
+        })
+    };
+    while order.len() < problem.layers.len() {
+        let ready: Vec<usize> = (0..problem.layers.len())
+            .filter(|&layer| !order.contains(&layer) && made(&order, layer))
+            .collect();
+        order.push(ready[random.below(ready.len() as u64) as usize]);
+    }
+    order
+}
+
+/// The problem where tensors take a byte each.
+fn without_activations(problem: &Problem) -> Problem {
+    let mut bare = problem.clone();
+    bare.layers.iter_mut().for_each(|layer| layer.peak_live = tranche_schema::ByteCount(0));
+    bare.tensors.iter_mut().for_each(|tensor| tensor.spec.shape = vec![1]);
+    bare.outputs.iter_mut().for_each(|output| output.shape = vec![1]);
+    bare.inputs.iter_mut().for_each(|input| input.shape = vec![1]);
+    bare
+}
+
+/// The problem with the live bytes that its own tensors explain.
+fn grown(problem: &Problem) -> Problem {
+    problem.reordered(&(0..problem.layers.len()).collect::<Vec<_>>())
+}
 
 fn optimal(problem: &Problem, constraints: &Constraints) -> Result<Plan, PlanError> {
     partition(problem, &CostModel::of(problem), &Strategy::Optimal, constraints)
@@ -59,6 +94,37 @@ proptest! {
             }
             (Err(PlanError::Infeasible(_)), None) => {}
             (planned, found) => prop_assert!(false, "planned {planned:?}, brute force {found:?}"),
+        }
+    }
+
+    #[test]
+    fn no_order_is_worse_than_the_graphs_and_none_beats_all_chains_of_downsets(problem in any_problem(8)) {
+        let model = CostModel::of(&problem);
+        let plan = optimal(&problem, &Constraints::default()).unwrap();
+        let (cost, slack) = (plan.prediction.cost, 1.0 + 1e-9);
+        let in_graph_order = brute_force(&problem, &model, &Constraints::default()).unwrap();
+        prop_assert!(cost <= in_graph_order.cost * slack, "{cost} above {}", in_graph_order.cost);
+        // The order of layers within a slice decides what is alive at once: without activations none does.
+        let bare = without_activations(&problem);
+        let model = CostModel::of(&bare);
+        let cost = optimal(&bare, &Constraints::default()).unwrap().prediction.cost;
+        let of_all = best_chain(&bare, &model).unwrap();
+        prop_assert!(of_all <= cost * slack, "{of_all} above {cost}");
+    }
+
+    #[test]
+    fn slices_of_another_order_cost_what_they_cost_there(problem in any_problem(8), seed in any::<u64>()) {
+        let order = any_order(&problem, seed);
+        let reordered = problem.reordered(&order);
+        prop_assert_eq!(reordered.check(), Ok(()));
+        let mut back = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, &old)| back[old] = new);
+        prop_assert_eq!(&reordered.reordered(&back).layers, &grown(&problem).layers);
+        let model = CostModel::of(&problem);
+        let (costs, there) = (Costs::new(&problem, &model), Costs::new(&reordered, &model));
+        for (new, &old) in order.iter().enumerate() {
+            let (one, other) = (costs.segment(old..old + 1), there.segment(new..new + 1));
+            prop_assert!(one.zip(other).is_some_and(|(one, other)| one.memory == other.memory && close(one.cost, other.cost)));
         }
     }
 

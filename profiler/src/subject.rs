@@ -342,11 +342,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     /// A measuring process that keeps 96 MiB (`tail` of a stream without newlines keeps all
-    /// of it) and says that it kept 160.
+    /// of it), dies with what keeps it, and says that it kept 160.
     const DOUBLE: &str = r#"#!/bin/sh
 read -r request
 echo '"loaded"'
-head -c 100663296 /dev/zero | tail | wc -c > /dev/null || exit 1
+kept=$(head -c 100663296 /dev/zero | tail | wc -c)
+[ "$kept" -eq 100663296 ] || kill -9 $$
 echo '{"base_memory_bytes":0,"load_ms":1.0,"first_run_ms":1.0,"runs_ms":[1.0],"peak_memory_bytes":167772160,"outputs":[]}'
 while read -r runs; do echo '[1.0, 1.0]'; done
 "#;

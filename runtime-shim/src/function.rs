@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::Instant;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tranche_schema::exit_code;
+use tracing::info;
+use tranche_schema::{StartUp, exit_code};
 
 use tranche_serving::Phase;
 
@@ -38,9 +39,11 @@ pub(crate) struct Function {
     /// The engine panicked: what is left of the session is not to be trusted.
     pub(crate) poisoned: AtomicBool,
     pub(crate) answered: AtomicU64,
-    /// How long loading took, when it has ended well.
-    pub(crate) load_time: OnceLock<Duration>,
+    /// How long starting took, when it has ended well.
+    pub(crate) start_up: OnceLock<StartUp>,
     pub(crate) onward: Onward,
+    /// When a request last came or was answered.
+    pub(crate) touched: watch::Sender<Instant>,
 }
 
 impl Function {
@@ -51,6 +54,32 @@ impl Function {
     /// It was told to stop, whether or not it still takes requests.
     pub(crate) fn is_leaving(&self) -> bool {
         *self.phase.borrow() != Phase::Serving
+    }
+
+    /// A request comes or has been answered.
+    pub(crate) fn touch(&self) {
+        self.touched.send_replace(Instant::now());
+    }
+
+    /// Whether it loads, or holds a request.
+    fn is_busy(&self) -> bool {
+        let free = self.in_flight.available_permits() == self.options.server.max_in_flight;
+        !free || matches!(*self.state.borrow(), State::Loading)
+    }
+
+    /// Ends when nothing was asked for long enough; never where that is not wanted.
+    pub(crate) async fn is_idle(&self) {
+        let Some(patience) = self.options.idle_exit else { return std::future::pending().await };
+        loop {
+            let quiet = self.touched.borrow().checked_add(patience);
+            let Some(quiet) = quiet else { return std::future::pending().await };
+            tokio::time::sleep_until(quiet.into()).await;
+            if self.is_busy() {
+                self.touch();
+            } else if self.touched.borrow().elapsed() >= patience {
+                return info!(patience_ms = patience.as_millis() as u64, "idle");
+            }
+        }
     }
 
     /// What the process exits with when it ends now.
@@ -84,6 +113,9 @@ impl Function {
             "in_flight": self.options.server.max_in_flight.saturating_sub(self.in_flight.available_permits()),
             "answered": self.answered.load(Ordering::Relaxed),
         });
+        if let (Some(taken), Value::Object(fields)) = (self.start_up.get(), &mut value) {
+            fields.insert("start_up".to_owned(), json!(taken));
+        }
         if let (Some(failure), Value::Object(fields)) = (failure, &mut value) {
             fields.insert("message".to_owned(), failure.message.into());
             fields.insert("hint".to_owned(), failure.hint.into());

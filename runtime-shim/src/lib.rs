@@ -15,6 +15,7 @@ mod options;
 mod process;
 mod server;
 mod slice;
+mod start_up;
 mod worker;
 
 pub use error::ShimError;

@@ -47,6 +47,9 @@ pub struct ShimOptions {
     #[arg(long = "request-deadline-ms", env = "TRANCHE_REQUEST_DEADLINE_MS", value_name = "MS",
           default_value = "300000", value_parser = milliseconds)]
     pub request_deadline: Duration,
+    /// End after so long without a request, once the slice is loaded [default: never]
+    #[arg(long = "idle-exit-ms", env = "TRANCHE_IDLE_EXIT_MS", value_name = "MS", value_parser = milliseconds)]
+    pub idle_exit: Option<Duration>,
     /// What AWS Lambda needs besides
     #[command(flatten)]
     pub lambda: LambdaOptions,
@@ -69,6 +72,7 @@ impl ShimOptions {
             continue_to: Vec::new(),
             load_deadline: Duration::from_secs(300),
             request_deadline: Duration::from_secs(300),
+            idle_exit: None,
             lambda: LambdaOptions::default(),
         }
     }
@@ -76,6 +80,9 @@ impl ShimOptions {
     pub(crate) fn check(&self) -> Result<(), ServingError> {
         if self.threads == Some(0) {
             return Err(ServingError::Zero { flag: "--threads" });
+        }
+        if self.idle_exit == Some(Duration::ZERO) {
+            return Err(ServingError::Zero { flag: "--idle-exit-ms" });
         }
         self.server.check()
     }

@@ -75,8 +75,9 @@ pub(crate) fn start(
         phase: watch::channel(Phase::Serving).0,
         poisoned: AtomicBool::new(false),
         answered: AtomicU64::new(0),
-        load_time: OnceLock::new(),
+        start_up: OnceLock::new(),
         onward: Onward::new(),
+        touched: watch::channel(Instant::now()).0,
     });
     if let Ok(slice) = function.slice.clone() {
         let worker = Arc::clone(&function);

@@ -44,6 +44,12 @@ pub async fn serve(
         let function = Arc::clone(&function);
         move |request| answer(Arc::clone(&function), request)
     };
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = function.is_idle() => {}
+        }
+    };
     accept(listener, &function.options.server, &function.phase, service, stop).await;
     finish_onward(&function).await;
     Ok(function.exit_code())
@@ -59,8 +65,10 @@ async fn finish_onward(function: &Function) {
 }
 
 async fn answer(function: Arc<Function>, request: Request<Incoming>) -> Answer {
+    function.touch();
     let call_id = request.headers().get(CALL_ID_HEADER).filter(|id| id.len() <= MAX_CALL_ID_BYTES).cloned();
     let mut response = route(&function, request, call_id.as_ref()).await;
+    function.touch();
     echo(&mut response, CALL_ID_HEADER, call_id);
     response
 }

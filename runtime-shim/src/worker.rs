@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{error, info, warn};
 use tranche_engine::{EngineError, LoadOptions, OutputBuffer, Session};
@@ -16,7 +16,7 @@ use tranche_transport::{CodedTensor, Frame, FrameError, Placement, RequestHeader
 use crate::answer::{bad_frame, bad_input};
 use crate::function::{Function, State};
 use crate::slice::{LoadFailure, Slice};
-use crate::{EngineOpener, metrics};
+use crate::{EngineOpener, metrics, start_up};
 
 /// A request whose frame fits the slice.
 pub(crate) struct Job {
@@ -58,19 +58,21 @@ pub(crate) fn work(
     shared: Option<&SharedFolder>,
     mut jobs: mpsc::UnboundedReceiver<Job>,
 ) {
-    let started = Instant::now();
+    let (started, age) = (Instant::now(), start_up::process_age());
     let loaded = catch_unwind(AssertUnwindSafe(|| load(function, slice, opener)));
-    let mut session = match loaded {
-        Ok(Ok(session)) => session,
+    let (mut session, library) = match loaded {
+        Ok(Ok(loaded)) => loaded,
         Ok(Err(engine_error)) => {
             return fail(function, LoadFailure::new(engine_error.to_string(), engine_error.hint()));
         }
         Err(_) => return fail(function, panicked(slice, "loading")),
     };
-    let _ = function.load_time.set(started.elapsed());
+    let taken = start_up::taken(age, library, started.elapsed());
+    let _ = function.start_up.set(taken);
     info!(
         slice = %slice.manifest.name,
         load_ms = started.elapsed().as_millis() as u64,
+        start_up_ms = taken.total_ms.map(|total| total.0 as u64),
         peak_memory_bytes = metrics::peak_memory().0,
         "loaded"
     );
@@ -95,6 +97,7 @@ pub(crate) fn work(
             input_bytes: ByteCount(frame.raw_bytes()),
             input_coded_bytes: ByteCount(frame.coded_bytes()),
             cold,
+            start_up_ms: taken.total_ms.filter(|_| cold),
             ..FunctionMetrics::default()
         };
         let run = AssertUnwindSafe(|| {
@@ -141,13 +144,19 @@ pub(crate) fn work(
     }
 }
 
-fn load(function: &Function, slice: &Slice, opener: EngineOpener) -> Result<Box<dyn Session>, EngineError> {
-    let options = &function.options;
+/// The session, and how long its engine took to open.
+fn load(
+    function: &Function,
+    slice: &Slice,
+    opener: EngineOpener,
+) -> Result<(Box<dyn Session>, Duration), EngineError> {
+    let (options, started) = (&function.options, Instant::now());
     let engine = opener(&slice.engine, options.onnxruntime.as_deref())?;
+    let library = started.elapsed();
     info!(engine = engine.name(), version = engine.version(), model = %slice.model.display(), "loading");
     let outputs: Vec<String> = slice.manifest.outputs.iter().map(|output| output.name.clone()).collect();
     let threads = options.threads.unwrap_or(slice.manifest.threads).max(1);
-    engine.load(
+    let session = engine.load(
         &slice.model,
         &slice.manifest.inputs,
         &outputs,
@@ -157,7 +166,8 @@ fn load(function: &Function, slice: &Slice, opener: EngineOpener) -> Result<Box<
             profile: false,
             prepack: options.prepack,
         },
-    )
+    )?;
+    Ok((session, library))
 }
 
 /// Where mapped files of inputs lie, and those of outputs go.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use support::{Doubler, FAIL, Gate, PANIC, Setup, answer, frame, frame_bytes, json, metrics, values};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
-use tranche_schema::{Channel, Codec, ElementType, FunctionMetrics, Tensor};
+use tranche_schema::{Channel, Codec, ElementType, FunctionMetrics, StartUp, Tensor};
 use tranche_shim::{Listen, ShimOptions, serve};
 use tranche_transport::{CodedTensor, Frame, FrameLimits, Payload, Placement, SharedFolder};
 
@@ -65,6 +65,33 @@ async fn health_answers_while_loading_and_early_requests_are_held() {
     assert_eq!(ready.status(), 200);
     let state = json(ready).await;
     assert_eq!((&state["state"], &state["answered"]), (&"ready".into(), &1.into()));
+    let start_up: StartUp = serde_json::from_value(state["start_up"].clone()).unwrap();
+    assert_eq!(start_up.total_ms, metrics.start_up_ms);
+    assert!(start_up.weights_ms.0 > 0.0 && start_up.total_ms.unwrap().0 >= start_up.weights_ms.0);
+}
+
+#[tokio::test]
+async fn the_start_is_told_with_the_first_answer_only() {
+    let server = Setup::new().start().await;
+    let of = |response: reqwest::Response| metrics(&response);
+    assert!(of(server.post(frame_bytes(&[1.0; 4])).await).start_up_ms.unwrap().0 > 0.0);
+    assert_eq!(of(server.post(frame_bytes(&[1.0; 4])).await).start_up_ms, None);
+}
+
+#[tokio::test]
+async fn it_ends_when_idle_but_not_while_it_loads_or_runs() {
+    let patience = Duration::from_millis(200);
+    let server = loading().options(move |options| options.idle_exit = Some(patience)).start().await;
+    tokio::time::sleep(3 * patience).await;
+    assert_eq!(server.get("/_/health").await.status(), 200, "it still loads");
+    server.engine.run.close();
+    server.engine.load.open();
+    let held = server.posting(&frame(&[1.0; 4]));
+    server.in_flight(1).await;
+    tokio::time::sleep(3 * patience).await;
+    server.engine.run.open();
+    assert_eq!(held.await.unwrap().status(), 200);
+    assert_eq!(server.ended().await, 0);
 }
 
 #[tokio::test]

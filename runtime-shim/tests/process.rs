@@ -6,6 +6,7 @@ mod support;
 
 use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -145,6 +146,38 @@ async fn it_serves_a_real_slice_and_ends_when_told() {
     shim.signal(Signal::TERM);
     assert_eq!(shim.ends().await.code(), Some(0));
     assert!(!socket.exists());
+}
+
+#[tokio::test]
+async fn a_socket_that_another_keeps_is_served_and_left() {
+    let bundle = bundle();
+    let path = bundle.path().join("function.sock");
+    let kept = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    // Nobody accepts yet: the request waits.
+    let client = client(&path);
+    let early = tokio::spawn(client.post("http://function/").body(frame_bytes(&[1.5; 4])).send());
+    for _ in 0..2 {
+        let shim = Shim::start(bundle.path(), |command| {
+            command.args(["--listen", "stdin", "--idle-exit-ms", "300"]);
+            command.stdin(OwnedFd::from(kept.try_clone().unwrap()));
+        });
+        assert_eq!(shim.ends().await.code(), Some(0));
+    }
+    let response = early.await.unwrap().unwrap();
+    let measured = metrics(&response);
+    assert!(measured.cold && measured.start_up_ms.unwrap().0 > 0.0, "{measured:?}");
+    assert_eq!(values(response).await, [3.0; 4]);
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn standard_input_that_does_not_listen_ends_it() {
+    let bundle = bundle();
+    let mut shim = Shim::start(bundle.path(), |command| {
+        command.args(["--listen", "stdin"]).stdin(Stdio::null());
+    });
+    shim.logged("standard input is no listening socket").await;
+    assert_eq!(shim.ends().await.code(), Some(50));
 }
 
 #[tokio::test]

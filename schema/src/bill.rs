@@ -35,8 +35,31 @@ pub struct FunctionMetrics {
     pub output_coded_bytes: ByteCount,
     /// Whether this process answered its first request.
     pub cold: bool,
+    /// From the start of the process until it could run its slice; with the first answer only, and
+    /// where the system tells. Whoever waited for it waited before `billed_ms`, or in `wait_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_up_ms: Option<Millis>,
     /// Highest resident memory of the process so far.
     pub peak_memory_bytes: ByteCount,
+}
+
+/// Where a function's start-up went: `start_up` of its readiness, once it is ready.
+///
+/// The start of the process is known to a hundredth of a second (proc_pid_stat(5), field 22), so
+/// `process_ms` and `total_ms` may be up to 10 ms too long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StartUp {
+    /// From the start of the process until it turned to its slice: loading the program, reading the
+    /// manifest. Missing where the system does not tell when the process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process_ms: Option<Millis>,
+    /// Opening the engine: ONNX Runtime's library is loaded here.
+    pub library_ms: Millis,
+    /// The engine's loading of the slice: graph and weights.
+    pub weights_ms: Millis,
+    /// From the start of the process until it could run its slice; the rest is waiting for a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<Millis>,
 }
 
 /// What AWS Lambda counts of the calls of one slice in one request.

@@ -69,6 +69,10 @@ pub struct LocalSupervisor {
     pub shared_folder: PathBuf,
     /// The folder of the functions' logs.
     pub log_folder: PathBuf,
+    /// Functions start with their first request and end after so many seconds without one, 0: never;
+    /// nothing where they always run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale_to_zero_seconds: Option<u64>,
 }
 
 /// A slice's function on OpenFaaS.

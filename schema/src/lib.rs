@@ -6,6 +6,7 @@
 //! reader checks before anything else.
 
 mod bill;
+mod comparison;
 mod deployment;
 mod digest;
 mod document;
@@ -26,6 +27,7 @@ mod units;
 mod verification;
 
 pub use bill::*;
+pub use comparison::*;
 pub use deployment::*;
 pub use digest::Digest;
 pub use document::{Document, DocumentError, Header, write_atomically};

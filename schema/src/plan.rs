@@ -333,7 +333,7 @@ pub struct Plan {
     /// The requests it was made for.
     #[serde(default)]
     pub workload: PlanWorkload,
-    /// How the layers were ordered before they were cut: `graph`, `branches` or `small-cuts`.
+    /// How the layers were ordered before they were cut: `graph`, `branches`, `small-cuts` or `light-first`.
     #[serde(default)]
     pub order: String,
     /// Plans that are not beaten; empty for strategies that do not search.

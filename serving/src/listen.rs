@@ -1,12 +1,17 @@
+use rustix::net::{AddressFamily, sockopt};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tokio::net::{TcpListener, UnixListener};
 
 use crate::ServingError;
+
+/// [`Listen::Inherited`] in words.
+const INHERITED: &str = "stdin";
 
 /// Where a function listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +20,19 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+    /// The listening socket that is standard input, whoever made it: a supervisor that keeps it
+    /// while no process is there, as inetd(8) does for its `wait` services and systemd for
+    /// `StandardInput=socket`.
+    Inherited,
 }
 
 impl FromStr for Listen {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == INHERITED {
+            return Ok(Self::Inherited);
+        }
         match text.strip_prefix("unix:") {
             Some("") => Err("`unix:` needs a path".to_owned()),
             Some(path) => Ok(Self::Unix(path.into())),
@@ -29,7 +41,7 @@ impl FromStr for Listen {
                 .unwrap_or(text)
                 .parse()
                 .map(Self::Tcp)
-                .map_err(|_| "expected ADDRESS:PORT or unix:PATH".to_owned()),
+                .map_err(|_| "expected ADDRESS:PORT, unix:PATH or stdin".to_owned()),
         }
     }
 }
@@ -39,6 +51,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Tcp(address) => write!(formatter, "{address}"),
             Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            Self::Inherited => formatter.write_str(INHERITED),
         }
     }
 }
@@ -47,19 +60,21 @@ impl fmt::Display for Listen {
 pub enum Listener {
     /// On a TCP address.
     Tcp(TcpListener),
-    /// On a Unix socket, whose file goes with it.
-    Unix(UnixListener, SocketFile),
+    /// On a Unix socket, whose file goes with it if it is this process's.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Listener {
     /// Binds the address. A socket file that nobody listens on is replaced.
     ///
     /// # Errors
-    /// When the address is in use, is no address of this machine, or its folder cannot be written.
+    /// When the address is in use, is no address of this machine, or its folder cannot be written;
+    /// when standard input is no listening socket.
     pub async fn bind(listen: &Listen) -> Result<Self, ServingError> {
         let bound = match listen {
             Listen::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
             Listen::Unix(path) => bind_unix(path).await,
+            Listen::Inherited => inherited(io::stdin().as_fd()),
         };
         bound.map_err(|source| ServingError::Listen { address: listen.to_string(), source })
     }
@@ -71,7 +86,9 @@ impl Listener {
             Self::Tcp(listener) => {
                 Listen::Tcp(listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0))))
             }
-            Self::Unix(_, file) => Listen::Unix(file.path.clone()),
+            Self::Unix(_, file) => {
+                file.as_ref().map_or(Listen::Inherited, |file| Listen::Unix(file.path.clone()))
+            }
         }
     }
 }
@@ -93,7 +110,25 @@ async fn bind_unix(path: &Path) -> io::Result<Listener> {
     let listener = UnixListener::bind(path)?;
     let file = SocketFile { path: path.to_owned(), inode: std::fs::symlink_metadata(path)?.ino() };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(Listener::Unix(listener, file))
+    Ok(Listener::Unix(listener, Some(file)))
+}
+
+/// Listens on another descriptor of the same socket. Its file, if it has one, is not this process's.
+fn inherited(descriptor: BorrowedFd<'_>) -> io::Result<Listener> {
+    let no_socket = |_| io::Error::new(io::ErrorKind::InvalidInput, "standard input is no listening socket");
+    if !sockopt::socket_acceptconn(descriptor).map_err(no_socket)? {
+        return Err(no_socket(rustix::io::Errno::INVAL));
+    }
+    let family = sockopt::socket_domain(descriptor).map_err(no_socket)?;
+    let own = descriptor.try_clone_to_owned()?;
+    if family == AddressFamily::UNIX {
+        let listener = std::os::unix::net::UnixListener::from(own);
+        listener.set_nonblocking(true)?;
+        return Ok(Listener::Unix(UnixListener::from_std(listener)?, None));
+    }
+    let listener = std::net::TcpListener::from(own);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener).map(Listener::Tcp)
 }
 
 /// Removes the socket when dropped, unless another process has put its own there.
@@ -116,11 +151,38 @@ mod tests {
 
     #[test]
     fn addresses_are_read_as_written() {
-        for text in ["127.0.0.1:80", "[::1]:8080", "unix:/run/tranche/slice-0"] {
+        for text in ["127.0.0.1:80", "[::1]:8080", "unix:/run/tranche/slice-0", "stdin"] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
         for text in ["", "unix:", "localhost:80", "127.0.0.1", "127.0.0.1:99999"] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_listening_socket_is_taken_over_and_its_file_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let kept = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        // One that came before anybody accepted is not lost.
+        let _early = tokio::net::UnixStream::connect(&path).await.unwrap();
+        let taken = inherited(kept.as_fd()).unwrap();
+        assert_eq!(taken.address(), Listen::Inherited);
+        let Listener::Unix(listener, None) = &taken else { panic!("not a Unix socket of another's") };
+        listener.accept().await.unwrap();
+        drop(taken);
+        assert!(path.exists());
+        let _late = tokio::net::UnixStream::connect(&path).await.unwrap();
+        kept.accept().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_does_not_listen_is_refused() {
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        for descriptor in [socket.as_fd(), file.as_fd()] {
+            let error = inherited(descriptor).err().unwrap();
+            assert_eq!(error.to_string(), "standard input is no listening socket");
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::{Listen, ServingError};
 /// configure functions.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ServerOptions {
-    /// Where to listen: `127.0.0.1:8080` or `unix:PATH`
+    /// Where to listen: `127.0.0.1:8080`, `unix:PATH`, or `stdin` for the listening socket that is standard input
     #[arg(long, env = "TRANCHE_LISTEN", value_name = "ADDRESS")]
     pub listen: Listen,
     /// Largest request body

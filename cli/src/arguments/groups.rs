@@ -133,6 +133,16 @@ pub struct PricingArguments {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prices: Option<String>,
+    /// How it is charged, and for which requests.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub charge: ChargeArguments,
+}
+
+/// How functions are charged, and for which requests.
+#[derive(Clone, Debug, Default, Args, Serialize)]
+#[command(next_help_heading = "Prices")]
+pub struct ChargeArguments {
     /// What is paid for: per-request or always-on [default: the price file's first]
     #[arg(long, value_name = "KIND")]
     #[serde(skip_serializing_if = "Option::is_none")]

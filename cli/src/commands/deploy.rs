@@ -47,13 +47,22 @@ pub fn run(context: &Context, arguments: &DeployArguments) -> Result<ExitCode, F
             optimise: settings.optimise,
             allow_unverified: arguments.allow_unverified,
             limits: !arguments.no_limits,
+            scale_to_zero: arguments.scale_to_zero.map(Duration::from_secs),
             ready_timeout: Duration::from_secs(arguments.ready_deadline),
             interrupted: Some(&interruption::INTERRUPTED),
             ..DeployOptions::default()
         },
     };
     let stage = Stage { context, settings: &settings, arguments, request: &request, manifest: &manifest };
-    match arguments.target.parse()? {
+    let kind: Kind = arguments.target.parse()?;
+    if arguments.scale_to_zero.is_some() && !matches!(kind, Kind::Local) {
+        return Err(Failure::usage(format!(
+            "`--scale-to-zero` is for the local target, not {}",
+            arguments.target
+        ))
+        .hint("functions on Lambda are stopped by Lambda; OpenFaaS's Community Edition stops none"));
+    }
+    match kind {
         Kind::Local => apply(context, arguments, &deployments::local_target(&settings)?, &request),
         Kind::OpenFaas => stage.to_openfaas(),
         Kind::Lambda => stage.to_lambda(),

@@ -8,6 +8,7 @@ use crate::{inputs, table, targets, tensor_files};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
+use tranche_driver::Options;
 use tranche_schema::{Bill, Deployment, Document as _, ElementType, Manifest, Tensor, TensorSpec};
 
 #[derive(Serialize)]
@@ -43,10 +44,14 @@ pub fn run(context: &Context, arguments: &InvokeArguments) -> Result<(), Failure
         random: arguments.random,
     };
     let values: Vec<(TensorSpec, Tensor)> = inputs::values(&deployment.inputs, &source)?;
-    let deadline = Duration::from_secs(arguments.deadline);
+    let options = Options {
+        deadline: Duration::from_secs(arguments.deadline),
+        overlap: arguments.overlap.into(),
+        ..Options::default()
+    };
     let clouds = targets::clouds(&settings, &deployment)?;
     let walker = walker(&settings, &deployment, arguments)?;
-    let (bill, outputs) = calls::call(deployment, clouds, &walker, &values, arguments.repeat, deadline)?;
+    let (bill, outputs) = calls::call(deployment, clouds, &walker, &values, arguments.repeat, options)?;
     if let Some(path) = &arguments.output {
         tensor_files::write_tensors(path, &outputs)?;
         context.printer.step("Saved", &path.display().to_string());

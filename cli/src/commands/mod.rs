@@ -1,5 +1,6 @@
 //! One module a verb.
 
+mod compare;
 mod cost;
 mod demo;
 mod deploy;
@@ -16,6 +17,7 @@ mod package;
 mod partition;
 mod processes;
 mod profile;
+mod report;
 mod run;
 mod scale;
 mod secret;
@@ -44,6 +46,8 @@ pub fn run(command_line: CommandLine) -> Result<ExitCode, Failure> {
         Verb::Inspect(arguments) => inspect::run(&context, &arguments).map(done),
         Verb::Profile(arguments) => profile::run(&context, &arguments).map(done),
         Verb::Partition(arguments) => partition::run(&context, &arguments).map(done),
+        Verb::Compare(arguments) => compare::run(&context, &arguments).map(done),
+        Verb::Report(arguments) => report::run(&context, &arguments).map(done),
         Verb::Diff(arguments) => diff::run(&context, &arguments),
         Verb::Package(arguments) => package::run(&context, &arguments).map(done),
         Verb::Verify(arguments) => verify::run(&context, &arguments).map(done),

@@ -44,6 +44,14 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Measured, Failure> {
     Ok(measured)
 }
 
+/// The bill in a file, and that of the whole model where the file has one.
+///
+/// # Errors
+/// When the file cannot be read or holds no bill.
+pub(crate) fn bills_in(file: &Path) -> Result<(Bill, Option<Bill>), Failure> {
+    Found::read(file).map(|found| (found.bill, found.unsplit))
+}
+
 /// A file's bills, and what stands beside them.
 struct Found {
     bill: Bill,

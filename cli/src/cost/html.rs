@@ -1,33 +1,25 @@
 //! The report as one HTML file: no script, no font, no picture from elsewhere.
 
 use super::CostReport;
-use super::chart::{Level, Mark, Series, chart, escape};
-use super::text::{LIMITS, basis, lines, number};
+use super::chart::{Level, Mark, Series, chart};
+use super::text::{LIMITS, basis, lines};
+use crate::page::{document, escape, number, table, tick_time};
 use std::fmt::Write as _;
 use tranche_partitioner::price::verdict::{Advice, dollars};
 use tranche_partitioner::price::{Curve, Point};
-
-const STYLE: &str = include_str!("report.css");
 
 /// The report as HTML.
 #[must_use]
 pub fn render(report: &CostReport) -> String {
     let title = format!("Cost of {} on {}", report.model, report.prices.title);
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{0}</title>\n<style>\n{STYLE}</style>\n\
-         </head>\n<body>\n<main>\n<h1>{0}</h1>\n",
-        escape(&title)
-    );
+    let mut page = String::new();
     head(&mut page, report);
     figures(&mut page, report);
     sizes(&mut page, report);
     own_sizes(&mut page, report);
     walks(&mut page, report);
     foot(&mut page, report);
-    page.push_str("</main>\n</body>\n</html>\n");
-    page
+    document(&title, "", &page)
 }
 
 fn head(page: &mut String, report: &CostReport) {
@@ -97,10 +89,6 @@ fn tick_dollars(value: f64) -> String {
     format!("${}", number(value))
 }
 
-fn tick_time(value: f64) -> String {
-    if value >= 1000.0 { format!("{} s", number(value / 1000.0)) } else { format!("{} ms", number(value)) }
-}
-
 fn series(report: &CostReport, value: &dyn Fn(&Point) -> f64) -> Vec<Series> {
     let comparison = &report.comparison;
     let line = |class: &'static str, name: &str, curve: &Curve| Series {
@@ -129,20 +117,6 @@ fn series(report: &CostReport, value: &dyn Fn(&Point) -> f64) -> Vec<Series> {
     let whole = comparison.unsplit.iter().map(|curve| line("whole", "whole model", curve));
     let sliced = (comparison.slices.len() > 1).then(|| line("slices", "slices", &comparison.one_size));
     whole.chain(sliced).collect()
-}
-
-fn table(page: &mut String, title: &str, header: &[&str], rows: &[(bool, Vec<String>)]) {
-    let _ = writeln!(page, "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead><tr>", escape(title));
-    for cell in header {
-        let _ = writeln!(page, "<th scope=\"col\">{}</th>", escape(cell));
-    }
-    page.push_str("</tr></thead>\n<tbody>\n");
-    for (best, row) in rows {
-        let class = if *best { " class=\"best\"" } else { "" };
-        let cells: String = row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect();
-        let _ = writeln!(page, "<tr{class}>{cells}</tr>");
-    }
-    page.push_str("</tbody>\n</table></div>\n");
 }
 
 fn sizes(page: &mut String, report: &CostReport) {

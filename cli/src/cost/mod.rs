@@ -17,6 +17,7 @@ use tranche_partitioner::price::compare::Question;
 use tranche_partitioner::price::month::SECONDS_A_MONTH;
 use tranche_partitioner::price::{Comparison, Facts, Orchestration, Workload, compare};
 
+pub(crate) use bills::bills_in;
 pub use html::render as html;
 pub use text::render as text;
 

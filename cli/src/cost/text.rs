@@ -1,6 +1,7 @@
 //! The report as text: the curve, the slices' own sizes, who walks, what comes of it.
 
 use super::CostReport;
+use crate::page::number;
 use crate::table;
 use tranche_partitioner::price::verdict::dollars;
 use tranche_partitioner::price::{Basis, Curve, Month, Point, SlicedPoint};
@@ -41,12 +42,6 @@ pub fn render(report: &CostReport) -> String {
 /// What no number of the report holds.
 pub(super) const LIMITS: &str = "times are this machine's at the CPU share of each size; the platform's processors, \
 its network between functions and calls, and fetching images are not in them";
-
-/// A number without zeros that say nothing.
-pub(super) fn number(value: f64) -> String {
-    let text = format!("{value:.4}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
 
 fn curves(report: &CostReport) -> String {
     let comparison = &report.comparison;

@@ -11,12 +11,19 @@ use tempfile::TempDir;
 /// A working folder with its own cache and state.
 pub struct Place {
     folder: TempDir,
+    measures_all: bool,
 }
 
 impl Place {
-    /// An empty one.
+    /// An empty one, where neither other CPU shares nor memory limits are measured by running.
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), measures_all: false }
+    }
+
+    /// An empty one, where all is measured that a user's would be.
+    #[allow(dead_code)]
+    pub fn measuring() -> Self {
+        Self { measures_all: true, ..Self::new() }
     }
 
     /// A path in it.
@@ -37,6 +44,9 @@ impl Place {
             .env_remove("ORT_DYLIB_PATH")
             .args(arguments)
             .timeout(std::time::Duration::from_secs(240));
+        if !self.measures_all {
+            command.env("TRANCHE_MEMORY_SEARCH", "false").env("TRANCHE_SHARES", "none");
+        }
         command
     }
 

@@ -9,6 +9,9 @@ use crate::DeployError;
 use std::collections::BTreeSet;
 use tranche_packager::lambda::tags;
 
+/// How long after its function a log is looked for again.
+const LATE_LOGS: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Removes everything that was made for a deployment and nothing else; how many functions
 /// that were. What is somebody else's by now is left alone.
 pub(super) async fn remove(
@@ -48,6 +51,11 @@ pub(super) async fn remove(
         for role in record.made.roles.keys() {
             note(role::remove(session, role).await.map_err(|error| error.to_string()));
         }
+    }
+    // A call that was under way when its function went writes its log, and makes it again.
+    tokio::time::sleep(LATE_LOGS).await;
+    for function in &functions {
+        note(logs::remove_group(session, function).await.map_err(|error| error.to_string()));
     }
     if failures.is_empty() {
         return Ok(functions.len());

@@ -26,6 +26,15 @@ pub(super) fn stop(socket: &Path) -> Result<(), DeployError> {
     }
 }
 
+/// Asks the supervisor to start functions that scale to zero, or to let them rest; it goes on doing so
+/// after the answer.
+pub(super) fn scale(socket: &Path, function: Option<&str>, run: bool) -> Result<(), DeployError> {
+    match ask(socket, Request::Scale { function: function.map(str::to_owned), run })? {
+        Reply::Scaling => Ok(()),
+        other => Err(nonsense(socket, &other)),
+    }
+}
+
 fn ask(socket: &Path, request: Request) -> Result<Reply, DeployError> {
     exchange(socket, request)
         .map_err(|error| DeployError::Control { socket: socket.to_owned(), reason: error.to_string() })

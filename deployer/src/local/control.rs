@@ -16,13 +16,21 @@ const MOST_CONNECTIONS: usize = 16;
 /// How long a connection may say nothing.
 const IDLE: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "verb")]
 pub(super) enum Request {
     /// How is everything?
     Status,
     /// End the functions, then yourself.
     Stop,
+    /// Start functions that scale to zero, or let them rest until they are wanted.
+    Scale {
+        /// One of them; all when missing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        function: Option<String>,
+        /// To one process, or none.
+        run: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +38,7 @@ pub(super) enum Request {
 pub(super) enum Reply {
     Status { functions: Vec<FunctionStatus> },
     Stopping,
+    Scaling,
     Refused { reason: String },
 }
 

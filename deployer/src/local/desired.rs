@@ -6,6 +6,7 @@ use crate::{Bundle, DeployError, DeployOptions, DeployRequest};
 use serde::Serialize;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Duration;
 use tranche_host::Cgroups;
 use tranche_schema::{Digest, Document, FunctionSize};
 
@@ -18,6 +19,9 @@ struct Fingerprint<'a> {
     onnxruntime: &'a Option<PathBuf>,
     optimise: bool,
     limits: bool,
+    /// Left out where it is not asked for, so that revisions from before it are still the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scale_to_zero: Option<u64>,
     functions: &'a [DesiredFunction],
     command: &'a FunctionCommand,
     /// Size and time of change of the program: a newly built one is another.
@@ -73,6 +77,7 @@ impl<'a> Desired<'a> {
             onnxruntime: &options.onnxruntime,
             optimise: options.optimise,
             limits: options.limits,
+            scale_to_zero: options.scale_to_zero.map(|idle| idle.as_secs()),
             functions: &functions,
             command,
             program: program.map(|found| (found.len(), found.mtime())),
@@ -91,14 +96,19 @@ impl<'a> Desired<'a> {
     pub fn revision(&self, id: String, command: &FunctionCommand) -> Revision {
         let runtime_folder = runtime_folder(&id);
         let shared_folder = shared_folder(&id, &runtime_folder);
-        let drain_ms = u64::try_from(self.options.drain_timeout.as_millis()).unwrap_or(u64::MAX);
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let drain_ms = milliseconds(self.options.drain_timeout);
+        let idle = self.options.scale_to_zero;
         let functions = self.functions.iter().enumerate().map(|(index, function)| {
             let socket = runtime_folder.join(format!("function-{index}"));
             let mut arguments = command.leading_arguments.clone();
             let mut pass = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
             pass("--manifest", self.bundle.manifest_path().display().to_string());
             pass("--slice", function.name.clone());
-            pass("--listen", format!("unix:{}", socket.display()));
+            pass(
+                "--listen",
+                idle.map_or_else(|| format!("unix:{}", socket.display()), |_| "stdin".to_owned()),
+            );
             pass("--shared-folder", shared_folder.display().to_string());
             pass("--engine", self.engine.to_owned());
             pass("--threads", function.threads.to_string());
@@ -107,12 +117,17 @@ impl<'a> Desired<'a> {
             if let Some(library) = &self.options.onnxruntime {
                 pass("--onnxruntime", absolute(library).display().to_string());
             }
+            if let Some(idle) = idle.filter(|idle| !idle.is_zero()) {
+                pass("--idle-exit-ms", milliseconds(idle).to_string());
+            }
             FunctionSpec {
                 name: function.name.clone(),
                 program: command.program.clone(),
                 arguments,
                 socket,
                 size: self.options.limits.then_some(function.size),
+                activated: idle.is_some(),
+                start_deadline_ms: milliseconds(self.options.ready_timeout),
             }
         });
         Revision {

@@ -1,6 +1,6 @@
 //! Starting a revision and waiting until it serves.
 
-use super::revision::{Revision, log_file, log_folder, open_alive, supervisor_output};
+use super::revision::{FunctionSpec, Revision, log_file, log_folder, open_alive, supervisor_output};
 use super::target::FunctionCommand;
 use super::{client, log};
 use crate::lock::try_lock;
@@ -14,6 +14,8 @@ use tranche_host::{Placement, ProcessHandle};
 
 /// How often functions are looked at.
 const POLL: Duration = Duration::from_millis(15);
+/// How much later than told functions end at the latest.
+const GRACE: Duration = Duration::from_secs(1);
 /// Lines of a log in an error.
 const TAIL: usize = 20;
 
@@ -60,7 +62,9 @@ pub(super) fn wait_until_ready(
     let mut told: Vec<String> = Vec::new();
     loop {
         let functions = client::status(&revision.control_socket()).unwrap_or_default();
-        for function in functions.iter().filter(|function| function.state == FunctionState::Ready) {
+        // One that starts with its first request is all that it is to be.
+        let there = |state| matches!(state, FunctionState::Ready | FunctionState::Idle);
+        for function in functions.iter().filter(|function| there(function.state)) {
             if !told.contains(&function.name) {
                 told.push(function.name.clone());
                 progress(DeployEvent::Ready { function: function.name.clone() });
@@ -82,6 +86,41 @@ pub(super) fn wait_until_ready(
         }
         if start.elapsed() >= options.ready_timeout {
             return Err(not_ready(revision, folder, &told, start.elapsed()));
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// Waits until functions that scale to zero run, or rest.
+pub(super) fn wait_until_scaled(
+    revision: &Revision,
+    folder: &Path,
+    function: Option<&str>,
+    run: bool,
+) -> Result<(), DeployError> {
+    let start = Instant::now();
+    let starts = revision.functions.iter().map(FunctionSpec::start_deadline).max().unwrap_or_default();
+    let patience = if run { starts } else { revision.drain() } + GRACE;
+    loop {
+        let functions = client::status(&revision.control_socket())?;
+        let asked = || {
+            let named = |status: &&FunctionStatus| function.is_none_or(|name| status.name == name);
+            functions.iter().filter(named)
+        };
+        let done = |status: &FunctionStatus| match run {
+            true => status.state == FunctionState::Ready,
+            false => status.process_id.is_none(),
+        };
+        if asked().all(done) {
+            return Ok(());
+        }
+        if let Some(failed) = asked().find(|status| run && status.state == FunctionState::Failed) {
+            return Err(did_not_start(folder, failed));
+        }
+        if start.elapsed() >= patience {
+            let done: Vec<String> =
+                functions.iter().filter(|status| done(status)).map(|status| status.name.clone()).collect();
+            return Err(not_ready(revision, folder, &done, start.elapsed()));
         }
         std::thread::sleep(POLL);
     }

@@ -18,6 +18,7 @@
 //! id and written into revision.json before it is made, so that a destroy finds
 //! it whoever died when.
 
+mod activation;
 mod client;
 mod control;
 mod desired;

@@ -44,6 +44,18 @@ pub(super) struct FunctionSpec {
     pub socket: PathBuf,
     /// What it is held to; `None` for no limits.
     pub size: Option<FunctionSize>,
+    /// Whether the supervisor keeps its socket and starts it with the first connection.
+    #[serde(default)]
+    pub activated: bool,
+    /// How long such a start may take.
+    #[serde(default)]
+    pub start_deadline_ms: u64,
+}
+
+impl FunctionSpec {
+    pub fn start_deadline(&self) -> Duration {
+        Duration::from_millis(self.start_deadline_ms)
+    }
 }
 
 /// processes.json: who runs.

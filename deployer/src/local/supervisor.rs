@@ -79,12 +79,12 @@ impl Supervisor {
     fn run(&mut self, function_events: &Sender<FunctionEvent>, received: &Receiver<Event>) {
         self.log.note(&format!("supervising {} functions", self.functions.len()));
         for function in &mut self.functions {
-            function.start(function_events);
+            function.begin(function_events);
         }
         self.record_or_note();
         while !self.is_done() {
             match received.recv_timeout(self.wait()) {
-                Ok(event) => self.on_event(event),
+                Ok(event) => self.on_event(event, function_events),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Senders live in this very function: it cannot happen, and ending is right.
                 Err(RecvTimeoutError::Disconnected) => self.begin_stop("its threads ended"),
@@ -93,7 +93,7 @@ impl Supervisor {
         }
     }
 
-    fn on_event(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event, function_events: &Sender<FunctionEvent>) {
         match event {
             Event::Function(FunctionEvent::Ready { index, start }) => {
                 if let Some(function) = self.functions.get_mut(index) {
@@ -102,10 +102,25 @@ impl Supervisor {
             }
             Event::Function(FunctionEvent::Exited { index, start, status }) => {
                 if let Some(function) = self.functions.get_mut(index) {
-                    function.on_exit(start, status);
+                    function.on_exit(start, status, function_events);
                     self.log.note(&format!("function {} ended", function.name()));
                 }
                 self.record_or_note();
+            }
+            Event::Function(FunctionEvent::Wanted { index, start }) => {
+                let function = self.functions.get_mut(index).filter(|_| self.stopping.is_none());
+                if function.is_some_and(|function| function.on_wanted(start, function_events)) {
+                    self.record_or_note();
+                }
+            }
+            Event::Request(Request::Scale { function: name, run }, reply) => {
+                let named =
+                    |function: &&mut Function| name.as_deref().is_none_or(|name| function.name() == name);
+                for function in self.functions.iter_mut().filter(named) {
+                    if run { function.wake(function_events) } else { function.rest() }
+                }
+                self.record_or_note();
+                let _ = reply.send(Reply::Scaling);
             }
             Event::Request(Request::Status, reply) => {
                 let functions = self.functions.iter().map(Function::status).collect();

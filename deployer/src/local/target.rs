@@ -35,7 +35,9 @@ impl LocalTarget {
     /// must call [`super::supervise`]; a function as `program __shim --manifest
     /// FILE --slice NAME --listen unix:SOCKET --shared-folder FOLDER --engine
     /// NAME --threads N --optimise BOOL --drain-deadline-ms N [--onnxruntime FILE]`, which must answer `GET /_/ready`
-    /// over HTTP at the socket with 200 once it can run its slice.
+    /// over HTTP at the socket with 200 once it can run its slice. One that scales to zero gets
+    /// `--listen stdin`, the listening socket as its standard input, and `--idle-exit-ms N`, after
+    /// which it must end with exit code 0 when nothing was asked.
     #[must_use]
     pub fn new(state: PathBuf, program: PathBuf) -> Self {
         let program = absolute(&program);
@@ -135,6 +137,10 @@ impl LocalTarget {
         for known in deployed.iter().filter(gone) {
             set.compare(&known.slice, Some(describe(known.size, limited(&known.slice))), None);
         }
+        let scaling = |seconds: Option<u64>| seconds.map(|seconds| format!("idle after {seconds} s"));
+        let current_idle = current.and_then(|deployment| deployment.local.as_ref()?.scale_to_zero_seconds);
+        let wanted_idle = desired.options.scale_to_zero.map(|idle| idle.as_secs());
+        set.compare("scale to zero", scaling(current_idle), scaling(wanted_idle));
         if let (true, Some(deployment)) = (set.is_empty(), current) {
             let same = revision.is_some_and(|revision| revision.fingerprint == desired.fingerprint);
             let text = |same: bool| if same { "current" } else { "other" }.to_owned();
@@ -169,6 +175,7 @@ impl LocalTarget {
                 control_socket: revision.control_socket(),
                 shared_folder: revision.shared_folder.clone(),
                 log_folder: log_folder(&folder),
+                scale_to_zero_seconds: desired.options.scale_to_zero.map(|idle| idle.as_secs()),
             };
             let deployment = document(desired, &revision, &statuses, supervisor);
             deployment.write(&self.deployment_path(desired.name))?;
@@ -254,7 +261,9 @@ impl Target for LocalTarget {
         let phase = match &current {
             None => DeploymentPhase::Incomplete,
             Some(_) if !answers => DeploymentPhase::Stopped,
-            Some(_) if functions.iter().all(is_ready) => DeploymentPhase::Running,
+            Some(deployment) if functions.iter().all(|function| serves(deployment, function)) => {
+                DeploymentPhase::Running
+            }
             Some(_) => DeploymentPhase::Degraded,
         };
         Ok(DeploymentStatus {
@@ -310,6 +319,25 @@ impl Target for LocalTarget {
         Ok(destroyed)
     }
 
+    fn scale(&self, name: &str, function: Option<&str>, replicas: u32) -> Result<(), DeployError> {
+        let deployment = self.deployment(name)?;
+        let unsupported = DeployError::Unsupported {
+            target: self.name(),
+            action: "scale functions but to 0 and 1 where they were deployed with `--scale-to-zero`",
+        };
+        let folder =
+            revision_folder(&deployment).ok_or_else(|| DeployError::NotFound { name: name.to_owned() })?;
+        let local = deployment.local.as_ref().filter(|local| local.scale_to_zero_seconds.is_some());
+        let (Some(local), 0..=1) = (local, replicas) else { return Err(unsupported) };
+        let known = |wanted: &str| deployment.functions.iter().any(|function| function.slice == wanted);
+        if let Some(unknown) = function.filter(|function| !known(function)) {
+            return Err(DeployError::NotFound { name: format!("{name}/{unknown}") });
+        }
+        let revision = Revision::read_from(&folder)?;
+        client::scale(&local.control_socket, function, replicas > 0)?;
+        launch::wait_until_scaled(&revision, &folder, function, replicas > 0)
+    }
+
     fn list(&self) -> Result<Vec<String>, DeployError> {
         let root = self.root();
         if !root.exists() {
@@ -338,14 +366,21 @@ fn revision_folder(deployment: &Deployment) -> Option<PathBuf> {
     Some(deployment.local.as_ref()?.log_folder.parent()?.to_owned())
 }
 
-fn is_ready(function: &FunctionStatus) -> bool {
-    function.state == FunctionState::Ready
+/// Whether a request to the function is answered, if only after its start.
+fn serves(deployment: &Deployment, function: &FunctionStatus) -> bool {
+    let scales = deployment.local.as_ref().is_some_and(|local| local.scale_to_zero_seconds.is_some());
+    match function.state {
+        FunctionState::Ready => true,
+        FunctionState::Idle => scales,
+        // Without a process it is only that nobody knows.
+        FunctionState::Starting => scales && function.process_id.is_some(),
+        FunctionState::Restarting | FunctionState::Failed | FunctionState::Stopped => false,
+    }
 }
 
 fn is_healthy(deployment: &Deployment) -> bool {
-    deployment.local.as_ref().is_some_and(|local| {
-        client::status(&local.control_socket).is_ok_and(|functions| functions.iter().all(is_ready))
-    })
+    let all = |functions: Vec<FunctionStatus>| functions.iter().all(|function| serves(deployment, function));
+    deployment.local.as_ref().is_some_and(|local| client::status(&local.control_socket).is_ok_and(all))
 }
 
 /// Whether the revision's supervisor lives, and how its functions are.

@@ -121,16 +121,21 @@ impl LambdaClient {
         Ok(Reply { outputs, metrics, elapsed })
     }
 
-    /// Starts an instance where none is idle, and waits until it has loaded its slice.
-    pub(crate) async fn ready(&self, left: Duration) -> Result<(), Failure> {
+    /// Starts an instance where none is idle, and waits until it has loaded its slice. What Lambda
+    /// bills for it is the request's, where it is for one.
+    pub(crate) async fn ping(&self, left: Duration, request: Option<&LambdaRequest>) -> Result<(), Failure> {
         let ping = LambdaEvent { tranche: LAMBDA_EVENT_VERSION, ask: LambdaAsk::Ping {} };
         let event = encode_event(&ping).map_err(|error| unsendable(&error))?;
+        let sent = event.len() as u64;
         let client = &self.cloud.client;
         let kind = InvocationKind::RequestResponse;
         let invoked = client
             .invoke(&self.function, Some(&self.qualifier), event, kind, left)
             .await
             .map_err(|error| classify_aws(&error))?;
+        if let Some(request) = request {
+            request.count(self.index, sent, &invoked, false);
+        }
         check(&invoked)?;
         decode_answer(invoked.payload, &self.expected.limits)
             .map_err(|error| final_failure(format!("its answer to a ping: {error}")))?;

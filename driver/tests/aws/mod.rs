@@ -47,6 +47,8 @@ pub enum Fault {
     /// Writes its outputs to the store, then dies.
     WritesAndDies,
     Hang,
+    /// Answers as it should, after a third of a second.
+    Slow,
     /// Refers to an object of somebody else's.
     Foreign,
     /// An event that is taken and never run.
@@ -76,6 +78,8 @@ pub struct State {
     /// Method and key of every request to the store.
     pub store: Vec<String>,
     pub faults: HashMap<String, VecDeque<Fault>>,
+    /// How many invocations of a function run now, and the most that ever did: its instances.
+    pub running: HashMap<String, (u32, u32)>,
     /// Names of what a slice reads.
     pub reads: HashMap<String, Vec<String>>,
     /// Slice and outputs, by name.
@@ -223,6 +227,17 @@ async fn invoke(
         let body = Bytes::from_static(b"{\"Message\": \"m\"}");
         Response::builder().status(status).header("x-amzn-errortype", code).body(Full::new(body)).unwrap()
     };
+    if matches!(fault, Some(Fault::Slow)) {
+        let running = |by: i32| {
+            let mut state = state.lock().unwrap();
+            let (now, most) = state.running.entry(function.to_owned()).or_default();
+            *now = now.saturating_add_signed(by);
+            *most = (*most).max(*now);
+        };
+        running(1);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        running(-1);
+    }
     match &fault {
         Some(Fault::Throttled) => return refuse(429, "TooManyRequestsException"),
         Some(Fault::Service) => return refuse(500, "ServiceException"),

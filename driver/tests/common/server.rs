@@ -75,6 +75,40 @@ struct Behaviour {
     shared: Option<Arc<SharedFolder>>,
     /// What the gateway cuts off paths.
     prefix: String,
+    cold: Cold,
+}
+
+/// A function's start, which its first request or ping begins and all wait for.
+#[derive(Clone, Default)]
+pub struct Cold {
+    /// How long it takes.
+    pub takes: Duration,
+    /// What happens: `ping SLICE`, `started SLICE`, `answered SLICE`.
+    pub events: Arc<Mutex<Vec<String>>>,
+    started: Arc<tokio::sync::OnceCell<()>>,
+}
+
+impl Cold {
+    pub fn taking(takes: Duration) -> Self {
+        Self { takes, ..Self::default() }
+    }
+
+    /// A start of its own, told to the same list.
+    pub fn another(&self) -> Self {
+        Self { started: Arc::default(), ..self.clone() }
+    }
+
+    fn tell(&self, what: &str, slice: &str) {
+        self.events.lock().unwrap().push(format!("{what} {slice}"));
+    }
+
+    async fn start(&self, slice: &str) {
+        let start = || async {
+            tokio::time::sleep(self.takes).await;
+            self.tell("started", slice);
+        };
+        self.started.get_or_init(start).await;
+    }
 }
 
 impl Function {
@@ -91,6 +125,22 @@ impl Function {
             async move { listener.accept().await.unwrap().0 }
         };
         Self::serve(accept, behaviour((slice, outputs), faults, shared, String::new()))
+    }
+
+    /// Answers at `socket` once it has started.
+    pub fn cold(
+        socket: &Path,
+        (slice, outputs): (&str, &[TensorSpec]),
+        faults: Vec<Fault>,
+        cold: Cold,
+    ) -> Self {
+        let listener = Arc::new(UnixListener::bind(socket).unwrap());
+        let accept = move || {
+            let listener = Arc::clone(&listener);
+            async move { listener.accept().await.unwrap().0 }
+        };
+        let behaviour = behaviour((slice, outputs), faults, None, String::new());
+        Self::serve(accept, Behaviour { cold, ..behaviour })
     }
 
     /// Answers at `/function/SLICE` of a gateway of its own; gives that URL too.
@@ -146,6 +196,7 @@ fn behaviour(
         headers: Arc::default(),
         shared,
         prefix,
+        cold: Cold::default(),
     }
 }
 
@@ -156,6 +207,8 @@ async fn answer(behaviour: Behaviour, request: Request<Incoming>) -> Result<Resp
     };
     assert!(matches!(path.as_str(), "/" | "/_/ready"), "{path}");
     if path == "/_/ready" {
+        behaviour.cold.tell("ping", &behaviour.slice);
+        behaviour.cold.start(&behaviour.slice).await;
         let fault = behaviour.faults.lock().unwrap().pop_front();
         return Ok(match fault {
             Some(Fault::Status(status, text)) => plain(status, text),
@@ -168,6 +221,8 @@ async fn answer(behaviour: Behaviour, request: Request<Incoming>) -> Result<Resp
     let frame = Frame::parse(body, &FrameLimits::default()).unwrap();
     behaviour.requests.lock().unwrap().push(frame.header.clone());
     behaviour.headers.lock().unwrap().push(headers);
+    behaviour.cold.start(&behaviour.slice).await;
+    behaviour.cold.tell("answered", &behaviour.slice);
     let fault = behaviour.faults.lock().unwrap().pop_front();
     Ok(match fault {
         None => respond(&behaviour, &frame, None),

@@ -1,7 +1,7 @@
 //! A difference as text for a terminal, and as Markdown for a pull request.
 
 use super::{PlanDifference, PlanSummary, SliceChange, SliceDifference, SliceSummary};
-use crate::explain::table;
+use crate::explain::{share, table};
 use std::fmt::{Display, Write as _};
 
 /// As text for people: totals, functions, cuts. Ends with a newline.
@@ -88,13 +88,6 @@ fn verdict(difference: &PlanDifference) -> String {
         Some(ratio) => format!("{functions}, {slices}, memory-time {}", share(ratio)),
         None => format!("{functions}, {slices}"),
     }
-}
-
-/// A ratio as the share that it adds.
-fn share(ratio: f64) -> String {
-    // No sign before what rounds to nothing.
-    let percent = ((ratio - 1.0) * 1000.0).round() / 10.0;
-    if percent == 0.0 { "±0 %".to_owned() } else { format!("{percent:+.1} %") }
 }
 
 fn totals(difference: &PlanDifference) -> Vec<[String; 4]> {

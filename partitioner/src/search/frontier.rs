@@ -6,8 +6,9 @@ use super::table::Table;
 
 /// Step trials after which only corners of the convex hull are given.
 const MOST_TRIALS: usize = 6_000_000;
-/// Corners of the hull that are looked for.
-const MOST_CORNERS: usize = 24;
+/// How often the space between two corners of the hull is halved, by the number of layers up
+/// to which: each corner takes a pass over all steps.
+const HALVINGS: [(usize, usize); 3] = [(400, 5), (1500, 3), (usize::MAX, 2)];
 /// Chords by which labels are pruned.
 const MOST_CHORDS: usize = 6;
 
@@ -43,26 +44,34 @@ fn corners(steps: &Steps<'_>) -> Vec<Path> {
     if fast.cost <= slow.cost || fast.latency >= slow.latency {
         return vec![if fast.cost <= slow.cost { fastest } else { cheapest }];
     }
+    let halvings =
+        HALVINGS.iter().find(|(layers, _)| steps.count() <= *layers).map_or(0, |(_, times)| *times);
     let mut corners = vec![fastest.clone()];
-    expand(&by, &fastest, &cheapest, &mut corners);
+    expand(&by, &fastest, &cheapest, halvings, &mut corners);
     corners.push(cheapest);
     corners
 }
 
 /// Adds the corners between two, by rising latency.
-fn expand(by: &impl Fn(f64, f64) -> Option<Path>, faster: &Path, slower: &Path, corners: &mut Vec<Path>) {
+fn expand(
+    by: &impl Fn(f64, f64) -> Option<Path>,
+    faster: &Path,
+    slower: &Path,
+    halvings: usize,
+    corners: &mut Vec<Path>,
+) {
     let (fast, slow) = (totals(faster), totals(slower));
     let weight = (fast.cost - slow.cost) / (slow.latency - fast.latency);
-    if corners.len() >= MOST_CORNERS || !(weight.is_finite() && weight > 0.0) {
+    if halvings == 0 || !(weight.is_finite() && weight > 0.0) {
         return;
     }
     let value = |path: &Path| totals(path).cost + weight * totals(path).latency;
     let Some(corner) = by(1.0, weight).filter(|path| value(path) < value(slower) * (1.0 - 1e-9)) else {
         return;
     };
-    expand(by, faster, &corner, corners);
+    expand(by, faster, &corner, halvings - 1, corners);
     corners.push(corner.clone());
-    expand(by, &corner, slower, corners);
+    expand(by, &corner, slower, halvings - 1, corners);
 }
 
 #[derive(Clone, Copy)]

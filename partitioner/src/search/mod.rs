@@ -55,6 +55,20 @@ pub(crate) fn optimal(
     model: &CostModel,
     constraints: &Constraints,
 ) -> Result<(Choice, Points), Infeasible> {
+    search(problem, model, constraints, true)
+}
+
+/// [`optimal`] without the frontier.
+pub(crate) fn least_cost(problem: &Problem, model: &CostModel, constraints: &Constraints) -> Option<Totals> {
+    search(problem, model, constraints, false).ok().map(|(choice, _)| choice.totals)
+}
+
+fn search(
+    problem: &Problem,
+    model: &CostModel,
+    constraints: &Constraints,
+    with_frontier: bool,
+) -> Result<(Choice, Points), Infeasible> {
     let count = problem.layers.len();
     let tried = if count <= MOST_ORDERED_LAYERS { orders(problem) } else { vec![Order::graph(count)] };
     let mut best: Option<Choice> = None;
@@ -72,10 +86,12 @@ pub(crate) fn optimal(
                 if best.as_ref().is_none_or(|best| is_better(model, &choice.totals, &best.totals)) {
                     best = Some(choice);
                 }
-                let mut found = frontier(&steps);
-                keep_some(&mut found.paths);
-                points.complete &= found.complete;
-                points.points.extend(found.paths.iter().map(|path| point(&steps, path)));
+                if with_frontier {
+                    let mut found = frontier(&steps);
+                    keep_some(&mut found.paths);
+                    points.complete &= found.complete;
+                    points.points.extend(found.paths.iter().map(|path| point(&steps, path)));
+                }
             }
             None if refused.is_none() => refused = Some(relaxation::diagnose(&steps)),
             None => {}
@@ -312,4 +328,66 @@ fn thin(points: &mut Points, chosen: &Totals) {
         kept.dedup();
         points.points = kept.into_iter().filter_map(|place| points.points.get(place).cloned()).collect();
     }
+}
+
+/// All steps of one order, for solvers that are not ours.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct OrderSteps {
+    /// Name of the order.
+    pub order: String,
+    /// Layers in it.
+    pub layers: Vec<String>,
+    /// What a plan may consist of there.
+    pub steps: Vec<StepRecord>,
+}
+
+/// Adjacent layers of an order in one function of one size, or branches of them at once.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct StepRecord {
+    /// First layer.
+    pub first: usize,
+    /// The layer after the last.
+    pub end: usize,
+    /// Functions that it takes.
+    pub slices: usize,
+    /// What one request is charged.
+    pub cost: f64,
+    /// What it adds to a warm request, in ms.
+    pub latency_ms: f64,
+}
+
+/// What the search chooses from: every admitted step of every order that is tried. A plan is a
+/// way from the first layer to past the last; a solver of integer programmes can look for
+/// the cheapest on its own.
+///
+/// # Errors
+/// When the problem is invalid or the constraints exclude each other.
+pub fn every_step(
+    problem: &Problem,
+    model: &CostModel,
+    constraints: &Constraints,
+) -> Result<Vec<OrderSteps>, crate::PlanError> {
+    problem.check()?;
+    let mut found = Vec::new();
+    for order in orders(problem) {
+        let reordered = problem.reordered(&order.layers);
+        let costs = Costs::new(&reordered, model);
+        let bounds = Bounds::new(constraints, &costs).map_err(crate::PlanError::Infeasible)?;
+        let branches = Branches::find(&reordered, model, &bounds);
+        let steps = Steps::new(&costs, &bounds, &branches);
+        let mut buffer = Vec::new();
+        let mut records = Vec::new();
+        for first in 0..steps.count() {
+            records.extend(steps.from(first, &mut buffer).iter().map(|step| StepRecord {
+                first,
+                end: step.end as usize,
+                slices: step.slices.into(),
+                cost: step.cost,
+                latency_ms: step.latency,
+            }));
+        }
+        let layers = reordered.layers.iter().map(|layer| layer.name.clone()).collect();
+        found.push(OrderSteps { order: order.name.to_owned(), layers, steps: records });
+    }
+    Ok(found)
 }

@@ -1,6 +1,9 @@
 #![allow(dead_code)]
 //! Problems to plan, and an independent price and search to compare with.
 
+pub mod downsets;
+pub mod synthetic;
+
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -7,8 +7,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::io::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tranche_schema::FunctionMetrics;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tranche_schema::{FunctionMetrics, Millis};
 use tranche_serving::lambda::TraceHeader;
 
 /// What a line says.
@@ -17,7 +17,7 @@ pub(super) struct Line<'a> {
     /// Of the failure, if there was one.
     pub(super) code: Option<&'a str>,
     /// How long the slice took to load, where the request is the first.
-    pub(super) load: Option<Duration>,
+    pub(super) load: Option<Millis>,
     /// W3C trace context of the request.
     pub(super) traceparent: Option<&'a str>,
     /// X-Ray's trace header of the invocation.
@@ -49,7 +49,7 @@ impl Line<'_> {
         put(&mut fields, "cold_starts", u8::from(self.metrics.cold));
         if let Some(load) = self.load {
             listed.push(metric("load_ms", "Milliseconds"));
-            put(&mut fields, "load_ms", load.as_secs_f64() * 1000.0);
+            put(&mut fields, "load_ms", load);
         }
         if let Some(code) = self.code {
             put(&mut fields, "code", code);
@@ -88,7 +88,7 @@ mod tests {
         let line = Line {
             metrics: &metrics,
             code: None,
-            load: Some(Duration::from_millis(1500)),
+            load: Some(Millis(1500.0)),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             xray: Some("Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=0"),
         };

@@ -124,7 +124,8 @@ impl Runtime {
         metrics: &FunctionMetrics,
         code: Option<&str>,
     ) {
-        let load = self.function.load_time.get().filter(|_| metrics.cold).copied();
+        let started = self.function.start_up.get().filter(|_| metrics.cold);
+        let load = started.map(|taken| taken.library_ms + taken.weights_ms);
         emf::print(&emf::Line {
             metrics,
             code,
