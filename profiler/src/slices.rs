@@ -38,7 +38,7 @@ pub fn measure_slices(
     for (index, (slice, packaged)) in plan.slices.iter().zip(&manifest.slices).enumerate() {
         progress(Progress::Slices { done: index as u32, total });
         let cpu = slice.size.cpu_milli.min(most);
-        let known = measured.iter().filter(|known| known.layers == slice.layers);
+        let mut known = measured.iter().filter(|known| known.layers == slice.layers);
         let is_measured = known.clone().any(|known| knows(known, cpu) || !groups.available().cpu);
         if is_measured && packaged.outputs.iter().all(|spec| tensors.contains_key(&spec.name)) {
             continue;
@@ -59,7 +59,7 @@ pub fn measure_slices(
         let files = std::iter::once(&packaged.model).chain(&packaged.weights);
         let files = files.map(|file| bundle.join(file)).collect();
         // What another share told already is not measured again.
-        let before = known.last();
+        let before = known.next_back();
         let request = match before {
             Some(_) => &ProfileRequest { shares: &[], memory_search: false, ..*request },
             None => request,

@@ -311,6 +311,8 @@ impl<'a> Probes<'a> {
         evict(&self.files);
         let started = MeasuringProcess::start(&self.child, &self.request, Some(&group.0), self.patience);
         Ok(Some(match started {
+            // Not always the process itself is killed.
+            Ok(_) if group.0.oom_kills() > 0 => Outcome::Failed,
             Ok(started) => Outcome::Ran(timing(&started.measurement.runs_ms).median_ms),
             // Killed by the kernel, or ended by itself because it got no memory.
             Err(ProfilerError::Child { .. } | ProfilerError::Deadline { .. }) => Outcome::Failed,
