@@ -31,7 +31,7 @@ struct Arguments {
     /// Engines, in turn
     #[arg(long = "engine", default_values = ["tract", "onnxruntime"])]
     engines: Vec<String>,
-    /// Cuts: `own` for the planner's choice, which may be one slice, or the number of slices that it must find
+    /// Cuts: `own` for the planner's choice, which may be one slice, `<=N` for the best of at most N, N for exactly so many
     #[arg(long = "cut", default_values = ["own", "4"])]
     cuts: Vec<String>,
     /// Measurements of each way
@@ -162,8 +162,12 @@ impl Case<'_> {
         let made = work.join("made");
         if !made.exists() {
             let folder = work.display().to_string();
-            let cut = ["--min-slices", self.cut, "--max-slices", self.cut];
-            let cut: &[&str] = if self.cut == "own" { &[] } else { &cut };
+            let exactly = ["--min-slices", self.cut, "--max-slices", self.cut];
+            let cut: &[&str] = match self.cut.strip_prefix("<=") {
+                Some(most) => &["--max-slices", most],
+                None if self.cut == "own" => &[],
+                None => &exactly,
+            };
             let run = ["run", self.model, "--engine", self.engine, "--requests", "1", "--work", &folder];
             self.tranche(&[&run[..], cut].concat())?;
             fs::write(&made, b"").map_err(|error| error.to_string())?;
