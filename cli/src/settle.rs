@@ -50,7 +50,7 @@ impl Walk<'_> {
     /// taken: estimates only say what is worth measuring. Then it is deployed on this
     /// machine, its functions held to their sizes, and called; the profile takes what was
     /// billed, and all is planned again until what the plan said beforehand is within
-    /// [`AGREEMENT`] of that, or three rounds are over. The plan carries the difference.
+    /// 5 % of that, or three rounds are over. The plan carries the difference.
     ///
     /// Where functions cannot be held to their sizes here, what was measured alone stands.
     /// The bundle holds the plan that is given.
