@@ -1,7 +1,7 @@
 //! A model run in a process of its own: load, first run, later runs, memory.
 //!
 //! This is the side of the process that measures ([`answer`]); the side that starts it
-//! is in [`crate::child`]. Each line on its standard input is answered by lines on its
+//! is in `child`. Each line on its standard input is answered by lines on its
 //! standard output, all JSON:
 //!
 //! 1. a [`MeasureRequest`] by `"loaded"` as soon as the session could take requests,

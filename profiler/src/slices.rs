@@ -17,7 +17,7 @@ pub struct KnownTensors(BTreeMap<String, Tensor>);
 /// as much as there is. Slices of which `measured` tells already are left out.
 ///
 /// # Errors
-/// As [`profile`].
+/// As [`crate::profile`].
 pub fn measure_slices(
     request: &ProfileRequest<'_>,
     bundle: &Path,
