@@ -132,12 +132,7 @@ impl Case<'_> {
             self.tranche(&["scale", self.name(any), "0"])?;
         }
         let files = files(bundle);
-        for file in &files {
-            tranche_host::evict(file).map_err(|error| error.to_string())?;
-        }
-        let bytes: u64 = files.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum();
-        let cached =
-            files.iter().filter_map(|file| tranche_host::cached_share(file).ok()).fold(0.0, f64::max);
+        let (bytes, cached) = evicted(&files)?;
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let invoke = ["invoke", self.name(whole), "--random", "--overlap", overlap];
         let cold = self.tranche(&invoke)?["bill"].take();
