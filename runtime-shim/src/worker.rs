@@ -124,6 +124,10 @@ pub(crate) fn work(
             }
             Err(refusal) => warn!(request = %measured.request_id, code = refusal.code, "{}", refusal.message),
         }
+        if poisoned {
+            // Before the answer: who has it looks whether another request may be asked for.
+            function.poisoned.store(true, Ordering::Relaxed);
+        }
         drop(permit);
         let unsent = reply.send(Outcome { result, metrics: Some(measured.clone()) }).err();
         if !quiet || unsent.is_some() {
@@ -136,7 +140,6 @@ pub(crate) fn work(
             }
         }
         if poisoned {
-            function.poisoned.store(true, Ordering::Relaxed);
             fail(function, panicked(slice, "running"));
             function.phase.send_replace(Phase::Draining);
             return;
