@@ -245,6 +245,12 @@ impl Settings {
         if let Some(rate) = self.rate.filter(|rate| !(rate.is_finite() && *rate > 0.0 && *rate < 1e9)) {
             return Err(Failure::usage(format!("`--rate {rate}` is no rate of requests")));
         }
+        if self.keep_alive.is_some() && (self.rate.is_none() || self.cold.is_some()) {
+            return Err(Failure::usage(
+                "`keep_alive` needs a rate, and leaves no share of cold requests to give",
+            )
+            .hint("give `--keep-alive` with `--rate` and without `--cold`"));
+        }
         let keep_alive = self.keep_alive.filter(|seconds| !(seconds.is_finite() && *seconds >= 0.0));
         if let Some(seconds) = keep_alive {
             return Err(Failure::usage(format!("`--keep-alive {seconds}` is no number of seconds")));

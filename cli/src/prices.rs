@@ -4,18 +4,8 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use serde::Serialize;
 use std::path::Path;
-use tranche_partitioner::price::{PriceError, check_valid, parse_prices};
+use tranche_partitioner::price::{BUILT_IN, PriceError, check_valid, parse_prices};
 use tranche_schema::{PriceModel, Prices};
-
-/// The repository's, by the name in them.
-const BUILT_IN: [(&str, &str); 6] = [
-    ("local", include_str!("../../prices/local.toml")),
-    ("aws-lambda-x86", include_str!("../../prices/aws-lambda-x86.toml")),
-    ("aws-lambda-arm", include_str!("../../prices/aws-lambda-arm.toml")),
-    ("cloud-run", include_str!("../../prices/cloud-run.toml")),
-    ("openfaas", include_str!("../../prices/openfaas.toml")),
-    ("faasd", include_str!("../../prices/faasd.toml")),
-];
 
 /// What `cost` works with where no prices are named.
 const OF_COST: &str = "aws-lambda-x86";

@@ -11,22 +11,19 @@ mod common;
 use common::downsets::best_chain;
 use common::synthetic::{chain_of, graph_of, small_graph_of};
 use std::time::Instant;
-use tranche_partitioner::price::parse_prices;
+use tranche_partitioner::price::{BUILT_IN, parse_prices};
 use tranche_partitioner::{CostModel, Pricing, Problem, Strategy, partition};
 use tranche_schema::{Constraints, MilliCpu, PlanWorkload};
 
-const PRICES: [(&str, &str); 3] = [
-    ("local", include_str!("../../prices/local.toml")),
-    ("cloud-run", include_str!("../../prices/cloud-run.toml")),
-    ("aws-lambda-x86", include_str!("../../prices/aws-lambda-x86.toml")),
-];
+const PRICES: [&str; 3] = ["local", "cloud-run", "aws-lambda-x86"];
 
 fn main() {
     growth();
     gap();
 }
 
-fn model(problem: &Problem, (name, text): (&str, &str)) -> CostModel {
+fn model(problem: &Problem, name: &str) -> CostModel {
+    let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name).unwrap();
     let workload = PlanWorkload::default();
     let prices = parse_prices(text, name).unwrap();
     CostModel::of(problem).priced(Pricing::of(&prices, MilliCpu(1000), None, &workload).unwrap(), workload)
@@ -61,7 +58,7 @@ fn growth() {
                     before.map(|(fewer, time)| (times[1] / time).ln() / (layers as f64 / fewer as f64).ln());
                 println!(
                     "{{\"what\":\"growth\",\"shape\":\"{shape}\",\"prices\":\"{}\",\"layers\":{layers},\"seconds\":{:.4},\"exponent\":{}}}",
-                    prices.0,
+                    prices,
                     times[1],
                     exponent.map_or("null".to_owned(), |exponent| format!("{exponent:.2}"))
                 );
@@ -86,7 +83,7 @@ fn gap() {
         let at = |share: f64| gaps[((gaps.len() - 1) as f64 * share) as usize];
         println!(
             "{{\"what\":\"gap to all downset chains\",\"prices\":\"{}\",\"graphs\":{},\"exact\":{:.3},\"mean\":{:.5},\"p95\":{:.5},\"largest\":{:.5}}}",
-            prices.0,
+            prices,
             gaps.len(),
             gaps.iter().filter(|gap| **gap < 1e-9).count() as f64 / gaps.len() as f64,
             gaps.iter().sum::<f64>() / gaps.len() as f64,

@@ -132,6 +132,16 @@ pub enum Infeasible {
         /// The part that takes or gives them.
         place: String,
     },
+    /// Some layer alone takes longer than a call may.
+    #[error("a call may take {:.0} s, but layer `{layer}` alone takes {:.1} s", most.as_seconds(), needed.as_seconds())]
+    CallTime {
+        /// The bound.
+        most: Millis,
+        /// The layer.
+        layer: String,
+        /// What it takes at the size at which it is fastest.
+        needed: Millis,
+    },
     /// Functions that are always on would need too many replicas.
     #[error("at {rate} requests a second some layer needs more than {most} replicas")]
     Replicas {
@@ -235,6 +245,9 @@ impl PlanError {
             }
             Self::Infeasible(Infeasible::Payload { .. }) => {
                 "choose prices of a platform whose calls carry more"
+            }
+            Self::Infeasible(Infeasible::CallTime { .. }) => {
+                "choose prices of a platform whose calls may take longer"
             }
             Self::Infeasible(Infeasible::Replicas { .. }) => {
                 "lower --rate, or choose prices with more replicas or `--billing per-request`"

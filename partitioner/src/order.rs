@@ -80,7 +80,7 @@ impl Problem {
     }
 
     /// Border tensors that each layer reads, and that it writes.
-    fn touched(&self) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
+    pub(crate) fn touched(&self) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
         let count = self.layers.len();
         let (mut reads, mut writes) = (vec![Vec::new(); count], vec![Vec::new(); count]);
         for (index, tensor) in self.tensors.iter().enumerate() {

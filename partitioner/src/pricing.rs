@@ -42,6 +42,10 @@ pub struct Pricing {
     pub object: Option<(f64, f64)>,
     /// Most bytes of a function's package.
     pub package_bytes: Option<u64>,
+    /// Longest billed time of a call.
+    pub longest_call: Option<Millis>,
+    /// Longest start.
+    pub longest_start: Option<Millis>,
     /// Whether functions share a host, and so can map the same files.
     pub one_host: bool,
     /// What passing tensors takes there.
@@ -110,6 +114,8 @@ impl Pricing {
             call_bytes: None,
             object: None,
             package_bytes: None,
+            longest_call: None,
+            longest_start: None,
             one_host: true,
             link: None,
             tie: 0.0,
@@ -274,6 +280,10 @@ impl Pricing {
     }
 }
 
+fn seconds(count: u64) -> Millis {
+    Millis(count as f64 * 1000.0)
+}
+
 fn share_of(curve: &[CpuPoint], memory: ByteCount) -> MilliCpu {
     crate::price::tariff::cpu_on(curve, memory.as_mebibytes_ceil().try_into().unwrap_or(u32::MAX))
 }
@@ -309,6 +319,8 @@ fn with_memory(prices: &PriceModel, billing: Option<Billing>) -> Result<Pricing,
             dollars(prices.object_store.usd_per_million_reads) / 1e6,
         )),
         package_bytes: Some(prices.package.image_bytes),
+        longest_call: Some(seconds(prices.time.call_seconds)),
+        longest_start: Some(seconds(prices.time.start_up_seconds)),
         one_host: false,
         link: prices.link,
         tie: TIE_OF_PRICES,
@@ -362,6 +374,8 @@ fn separate(
             (dollars(store.usd_per_million_writes) / 1e6, dollars(store.usd_per_million_reads) / 1e6)
         }),
         package_bytes: prices.limits.image_bytes,
+        longest_call: Some(seconds(prices.time.call_seconds)),
+        longest_start: Some(seconds(prices.time.start_up_seconds)),
         one_host: prices.name == "local",
         link: prices.link,
         tie: if prices.unit == CostUnit::GibSeconds { 0.0 } else { TIE_OF_PRICES },

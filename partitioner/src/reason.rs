@@ -1,9 +1,10 @@
 //! Why each cut is there, and what a reader of the plan should know.
 
+use crate::price::curve::is_near;
 use crate::search::{least_cost, without_each_cut};
 use crate::{Costs, Pricing, Problem, Segment, Strategy};
 use std::ops::Range;
-use tranche_schema::{Billing, ByteCount, Constraints, CostUnit, Plan};
+use tranche_schema::{Billing, ByteCount, Constraints, CostUnit, MilliCpu, Plan};
 
 /// Savings below this share of the unsplit cost are within the error of prediction.
 const UNSURE: f64 = 0.05;
@@ -150,6 +151,7 @@ fn notes(
         ));
     }
     notes.extend(unmeasured_shares(problem, path));
+    notes.extend(late_starts(&costs.model().pricing, plan, path));
     notes.push(priced(&costs.model().pricing, plan));
     notes
 }
@@ -164,6 +166,14 @@ fn why_split(costs: &Costs<'_>, strategy: &Strategy, plan: &Plan, cost: f64, uns
     } else if need > largest {
         notes.push(format!(
             "cut because the whole model needs {need}, more than a function may have ({largest})"
+        ));
+    }
+    if let Some(most) = costs.model().pricing.longest_call
+        && plan.prediction.unsplit_latency_ms > most
+    {
+        let (whole, most) = (plan.prediction.unsplit_latency_ms.as_seconds(), most.as_seconds());
+        notes.push(format!(
+            "cut because the whole model takes {whole:.1} s, longer than a call may ({most:.0} s)"
         ));
     }
     if cost >= unsplit {
@@ -235,21 +245,41 @@ fn why_unsplit(
 
 /// CPU shares of the plan at which nothing was measured.
 fn unmeasured_shares(problem: &Problem, path: &[Segment]) -> Option<String> {
-    let known: Vec<u32> = problem
+    let known: Vec<MilliCpu> = problem
         .whole
         .shares
         .iter()
-        .map(|sample| sample.cpu.0)
-        .chain([problem.profiled_cpu.0])
-        .chain(problem.measured.iter().map(|slice| slice.cpu.0))
+        .map(|sample| sample.cpu)
+        .chain([problem.profiled_cpu])
+        .chain(problem.measured.iter().map(|slice| slice.cpu))
         .collect();
-    let near = |share: u32| known.iter().any(|&known| known.abs_diff(share) * 100 <= known);
-    let mut shares: Vec<_> = path.iter().map(|segment| segment.cpu).filter(|share| !near(share.0)).collect();
+    let near = |share: MilliCpu| known.iter().any(|&known| is_near(known, share));
+    let mut shares: Vec<_> = path.iter().map(|segment| segment.cpu).filter(|share| !near(*share)).collect();
     shares.sort_unstable();
     shares.dedup();
     let (first, last) = (shares.first()?, shares.last()?);
     let shares = if first == last { first.to_string() } else { format!("{first} to {last}") };
     Some(format!("times at {shares} follow from those measured at other shares"))
+}
+
+/// Slices that take longer to start than the platform waits at first.
+fn late_starts(pricing: &Pricing, plan: &Plan, path: &[Segment]) -> Option<String> {
+    let most = pricing.longest_start?;
+    let late: Vec<&str> = plan
+        .slices
+        .iter()
+        .zip(path)
+        .filter(|(_, segment)| segment.start_up > most)
+        .map(|(slice, _)| slice.name.as_str())
+        .collect();
+    let longest = path.iter().map(|segment| segment.start_up.0).fold(0.0, f64::max) / 1000.0;
+    (!late.is_empty()).then(|| {
+        format!(
+            "{} may take {longest:.1} s to start, longer than the {:.0} s that a start has: more slices start sooner",
+            late.join(", "),
+            most.as_seconds()
+        )
+    })
 }
 
 fn priced(pricing: &Pricing, plan: &Plan) -> String {

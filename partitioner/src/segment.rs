@@ -89,16 +89,7 @@ impl<'a> Costs<'a> {
     #[must_use]
     pub fn new(problem: &'a Problem, model: &'a CostModel) -> Self {
         let count = problem.layers.len();
-        let mut reads = vec![Vec::new(); count];
-        let mut writes = vec![Vec::new(); count];
-        for (index, tensor) in problem.tensors.iter().enumerate() {
-            if let Some(producer) = tensor.producer {
-                writes[producer].push(index);
-            }
-            for &consumer in &tensor.consumers {
-                reads[consumer].push(index);
-            }
-        }
+        let (reads, writes) = problem.touched();
         let bytes: Vec<u64> = problem.tensors.iter().map(|tensor| tensor.spec.bytes().0).collect();
         let transports = problem
             .tensors
@@ -212,6 +203,17 @@ impl<'a> Costs<'a> {
         pricing.sizes_for(stretch.need, |memory, share| offers.extend(self.at(stretch, memory, share)));
     }
 
+    /// Billed time of a range at the size at which it is fastest, whatever a call may take.
+    pub(crate) fn fastest(&self, layers: Range<usize>) -> Millis {
+        let Some(stretch) = self.stretch(layers) else { return Millis(0.0) };
+        let mut least = f64::INFINITY;
+        self.model.pricing.sizes_for(stretch.need, |_, share| {
+            let (run, handoff) = self.times(&stretch, share);
+            least = least.min(run.0 + handoff.0);
+        });
+        Millis(if least.is_finite() { least } else { 0.0 })
+    }
+
     /// Interquartile range of a segment's measured billed time; 0 where it was not measured
     /// at this share.
     pub(crate) fn spread(&self, layers: &Range<usize>, share: MilliCpu) -> f64 {
@@ -223,16 +225,23 @@ impl<'a> Costs<'a> {
     fn beyond(&self, stretch: &Stretch<'_>) -> Option<Segment> {
         let mut found = None;
         self.model.pricing.sizes_for(self.model.pricing.largest_memory().min(stretch.need), |_, share| {
-            found = found.take().or_else(|| self.at(stretch, stretch.need, share));
+            found = found.take().or_else(|| self.anyway(stretch, stretch.need, share));
         });
         found
     }
 
-    /// The stretch in a function of this size; none where it would need more replicas than there may be.
+    /// The stretch in a function of this size; none where it takes longer than a call may, or
+    /// would need more replicas than there may be.
     fn at(&self, stretch: &Stretch<'_>, memory: ByteCount, share: MilliCpu) -> Option<Segment> {
-        let model = self.model;
+        let segment = self.anyway(stretch, memory, share)?;
+        let late = self.model.pricing.longest_call.is_some_and(|most| segment.billed > most);
+        (!late).then_some(segment)
+    }
+
+    /// Run and hand-off of a stretch at a share.
+    fn times(&self, stretch: &Stretch<'_>, share: MilliCpu) -> (Millis, Millis) {
         let estimate = |share: MilliCpu| stretch.work.at(share) * self.factors.at(share);
-        let slower = (1000.0 / f64::from(share.0.max(1))).max(1.0);
+        let slower = slower(share);
         let estimated_handoff = stretch.handoff * slower;
         let (run, handoff) = match stretch.measured {
             Some(measured) => (
@@ -243,6 +252,14 @@ impl<'a> Costs<'a> {
             ),
             None => (estimate(share), estimated_handoff),
         };
+        (Millis(run), Millis(handoff))
+    }
+
+    /// [`Costs::at`], however long it takes.
+    fn anyway(&self, stretch: &Stretch<'_>, memory: ByteCount, share: MilliCpu) -> Option<Segment> {
+        let model = self.model;
+        let slower = slower(share);
+        let (run, handoff) = self.times(stretch, share);
         let known = |value: fn(&Measured) -> Option<f64>| stretch.measured.and_then(value);
         let start_up =
             Millis(known(|measured| measured.start).unwrap_or(model.start.start(stretch.weights).0) * slower);
@@ -251,15 +268,15 @@ impl<'a> Costs<'a> {
                 .unwrap_or(model.start.first_run_excess(stretch.weights).0)
                 * slower,
         );
-        let billed = Millis(run + handoff);
+        let billed = run + handoff;
         let cold = start_up + first_run_excess;
         let charge = model.pricing.charge(memory, share, billed, model.workload.cold_fraction, cold)?;
         Some(Segment {
             layers: stretch.layers.clone(),
             memory,
             cpu: share,
-            run: Millis(run),
-            handoff: Millis(handoff),
+            run,
+            handoff,
             billed,
             cost: charge + stretch.fees,
             memory_time: GibSeconds::of(memory, billed),
@@ -332,6 +349,11 @@ impl<'a> Costs<'a> {
         let parts = [self.model.base_memory.0, weights, loading, peak, buffers];
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }
+}
+
+/// How many times longer work takes at a share than at one CPU, for want of CPU.
+fn slower(share: MilliCpu) -> f64 {
+    (1000.0 / f64::from(share.0.max(1))).max(1.0)
 }
 
 /// Live bytes of each layer within the whole, less model inputs and tensors of earlier

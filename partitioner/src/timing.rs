@@ -1,15 +1,11 @@
 //! A segment's time at a CPU share.
 //!
-//! At share `c` (in CPUs) a function has max(1, ⌊c⌋) threads. With the part `s` that one
-//! thread does alone and the part `p` that threads divide (Amdahl's law), a segment takes
-//! `(s + p) / c` below one CPU and `s + p / threads` from there on, times what the whole
-//! model took at that share against the same formula: what a quota costs beyond its share
-//! is measured once and taken for all segments alike.
+//! At one share by [`crate::price::curve`]'s formula, times what the whole model took at
+//! that share against the same formula: what a quota costs beyond its share is measured
+//! once and taken for all segments alike.
 
+use crate::price::curve::{factors, is_near};
 use tranche_schema::{MilliCpu, Millis, WholeProfile};
-
-/// Shares count as the same that differ by at most a hundredth.
-const SAME_SHARE: f64 = 0.01;
 
 /// Serial and parallel time at one CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -36,12 +32,8 @@ impl Work {
 
     /// Time at a share by the formula alone.
     pub(crate) fn at(self, share: MilliCpu) -> f64 {
-        let cpus = f64::from(share.0.max(1)) / 1000.0;
-        if cpus < 1.0 {
-            (self.serial + self.parallel) / cpus
-        } else {
-            self.serial + self.parallel / share.threads() as f64
-        }
+        let (serial, parallel) = factors(share);
+        self.serial * serial + self.parallel * parallel
     }
 }
 
@@ -99,9 +91,7 @@ impl MeasuredTimes {
 
     /// The time measured at this share.
     pub(crate) fn exactly(&self, share: MilliCpu) -> Option<f64> {
-        let same =
-            |known: MilliCpu| (f64::from(known.0) / f64::from(share.0.max(1)) - 1.0).abs() <= SAME_SHARE;
-        self.0.iter().find(|(known, _)| same(*known)).map(|(_, time)| *time)
+        self.0.iter().find(|(known, _)| is_near(*known, share)).map(|(_, time)| *time)
     }
 
     /// The time at a share: measured there, or the nearest measured one carried over as

@@ -6,7 +6,7 @@ mod common;
 
 use common::{MIB, any_ordered_problem, chain, close};
 use proptest::prelude::*;
-use tranche_partitioner::price::{check_valid, parse_prices};
+use tranche_partitioner::price::{BUILT_IN, check_valid, parse_prices};
 use tranche_partitioner::{
     CostModel, Costs, Infeasible, PlanError, Pricing, Problem, Segment, Strategy, partition,
 };
@@ -15,18 +15,16 @@ use tranche_schema::{
     ShareSample, Timing,
 };
 
-const FILES: [(&str, &str); 6] = [
-    ("local", include_str!("../../prices/local.toml")),
-    ("aws-lambda-x86", include_str!("../../prices/aws-lambda-x86.toml")),
-    ("aws-lambda-arm", include_str!("../../prices/aws-lambda-arm.toml")),
-    ("cloud-run", include_str!("../../prices/cloud-run.toml")),
-    ("openfaas", include_str!("../../prices/openfaas.toml")),
-    ("faasd", include_str!("../../prices/faasd.toml")),
-];
+fn cloud_run() -> &'static str {
+    text_of("cloud-run")
+}
+
+fn text_of(name: &str) -> &'static str {
+    BUILT_IN.iter().find(|(known, _)| *known == name).unwrap().1
+}
 
 fn pricing(name: &str, billing: Option<Billing>, workload: &PlanWorkload) -> Pricing {
-    let text = FILES.iter().find(|(known, _)| *known == name).unwrap().1;
-    Pricing::of(&parse_prices(text, name).unwrap(), MilliCpu(1000), billing, workload).unwrap()
+    Pricing::of(&parse_prices(text_of(name), name).unwrap(), MilliCpu(1000), billing, workload).unwrap()
 }
 
 fn model(problem: &Problem, name: &str, workload: PlanWorkload) -> CostModel {
@@ -61,7 +59,7 @@ fn scaling(layers: &[(f64, u64, u64)], parallel: f64) -> Problem {
 
 #[test]
 fn built_in_files_are_read_and_named_as_they_are_called() {
-    for (name, text) in FILES {
+    for (name, text) in BUILT_IN {
         let prices = parse_prices(text, name).unwrap();
         assert_eq!(prices.name(), name);
         let pricing = pricing(name, None, &PlanWorkload::default());
@@ -166,8 +164,7 @@ fn what_no_call_carries_is_an_object_or_no_plan() {
         })
         .sum();
     assert!(close(plan.prediction.cost, compute + calls + 5e-6 + 0.4e-6), "one write and one read");
-    let toml = FILES[3]
-        .1
+    let toml = cloud_run()
         .replace("[object_store]\nusd_per_million_writes = \"5.00\"\nusd_per_million_reads = \"0.40\"\n", "");
     let prices = parse_prices(&toml.replace("maximum_mib = 32_768", "maximum_mib = 10_240"), "mine").unwrap();
     let pricing = Pricing::of(&prices, MilliCpu(1000), None, &PlanWorkload::default()).unwrap();
@@ -412,7 +409,7 @@ fn gillis_is_the_fastest() {
 
 #[test]
 fn a_price_file_ends_when_it_says() {
-    let text = FILES[3].1.replace("region = ", "valid_until = \"2026-12-31\"\nregion = ");
+    let text = cloud_run().replace("region = ", "valid_until = \"2026-12-31\"\nregion = ");
     let prices = parse_prices(&text, "mine").unwrap();
     assert_eq!(check_valid(&prices, "2026-12-31"), Ok(()));
     let error = check_valid(&prices, "2027-01-01").unwrap_err();
@@ -422,8 +419,8 @@ fn a_price_file_ends_when_it_says() {
 #[test]
 fn wrong_files_of_separate_prices_are_told_what_is_wrong() {
     let changed = |from: &str, to: &str| {
-        let text = FILES[3].1.replace(from, to);
-        assert_ne!(text, FILES[3].1, "{from}");
+        let text = cloud_run().replace(from, to);
+        assert_ne!(text, cloud_run(), "{from}");
         parse_prices(&text, "mine.toml").unwrap_err().to_string()
     };
     let errors = [
@@ -442,7 +439,32 @@ fn wrong_files_of_separate_prices_are_told_what_is_wrong() {
 
 #[test]
 fn billing_that_is_not_offered_is_refused() {
-    let prices = parse_prices(FILES[3].1, "cloud-run").unwrap();
+    let prices = parse_prices(cloud_run(), "cloud-run").unwrap();
     let error = Pricing::of(&prices, MilliCpu(1000), Some(Billing::AlwaysOn), &PlanWorkload::default());
     assert!(error.unwrap_err().to_string().contains("it offers per-request"));
+}
+
+#[test]
+fn calls_that_take_too_long_are_cut_and_said() {
+    let problem = chain(&[(600_000.0, 100 * MIB, MIB), (600_000.0, 100 * MIB, MIB)]);
+    let model = warm(&problem, "aws-lambda-x86");
+    let plan = free(&problem, &model, "optimal");
+    assert_eq!(plan.slices.len(), 2);
+    assert!(plan.notes.iter().any(|note| note.contains("longer than a call may")), "{:?}", plan.notes);
+    let longer = chain(&[(1_200_000.0, 100 * MIB, MIB)]);
+    let error = planned(&longer, &warm(&longer, "aws-lambda-x86"), "optimal", &Constraints::default());
+    let error = error.unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn starts_that_take_too_long_are_noted() {
+    let problem = starting(&[(10.0, 6000 * MIB, MIB)]);
+    let plan =
+        free(&problem, &CostModel { loading_factor: 0.0, ..warm(&problem, "aws-lambda-x86") }, "optimal");
+    assert!(
+        plan.notes.iter().any(|note| note.contains("to start, longer than the 10 s")),
+        "{:?}",
+        plan.notes
+    );
 }

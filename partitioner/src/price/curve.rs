@@ -65,8 +65,7 @@ impl TimeCurve {
     /// is within a hundredth of a sample's.
     #[must_use]
     pub fn at(&self, cpu: MilliCpu) -> (Millis, Basis) {
-        let near = |sample: &&Sample| sample.cpu_milli.0.abs_diff(cpu.0) * 100 <= sample.cpu_milli.0;
-        if let Some(sample) = self.samples.iter().find(near) {
+        if let Some(sample) = self.samples.iter().find(|sample| is_near(sample.cpu_milli, cpu)) {
             return (sample.time_ms, Basis::Measured);
         }
         let (serial, parallel) = factors(cpu);
@@ -83,8 +82,13 @@ impl TimeCurve {
     }
 }
 
+/// Whether a time measured at a share is that of another: within a hundredth of it.
+pub(crate) fn is_near(measured: MilliCpu, share: MilliCpu) -> bool {
+    measured.0.abs_diff(share.0) * 100 <= measured.0
+}
+
 /// What `s` and `p` are multiplied with at a share.
-fn factors(cpu: MilliCpu) -> (f64, f64) {
+pub(crate) fn factors(cpu: MilliCpu) -> (f64, f64) {
     let share = f64::from(cpu.0.max(1)) / 1000.0;
     if share < 1.0 { (1.0 / share, 1.0 / share) } else { (1.0, 1.0 / cpu.threads() as f64) }
 }

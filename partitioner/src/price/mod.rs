@@ -7,6 +7,7 @@
 //! and [`compare`](compare::compare) sets the sliced model against the whole one at
 //! every size. docs/costs.md has the formulas with their sources.
 
+mod built_in;
 pub mod compare;
 pub mod curve;
 mod error;
@@ -16,6 +17,7 @@ mod parse;
 pub mod tariff;
 pub mod verdict;
 
+pub use built_in::BUILT_IN;
 pub use compare::{Comparison, Curve, Facts, Point, SlicedPoint, compare};
 pub use curve::{Basis, Sample, TimeCurve};
 pub use error::PriceError;

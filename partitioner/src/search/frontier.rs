@@ -1,7 +1,8 @@
 //! The paths that no other beats in both cost and latency.
 
+use super::fronts::{Fronts, Label};
 use super::labels::{Least, TIE, least};
-use super::steps::{Path, Step, Steps, totals};
+use super::steps::{Path, Steps, totals};
 use super::table::Table;
 
 /// Step trials after which only corners of the convex hull are given.
@@ -74,14 +75,6 @@ fn expand(
     expand(by, &corner, slower, halvings - 1, corners);
 }
 
-#[derive(Clone, Copy)]
-struct Label {
-    cost: f64,
-    latency: f64,
-    step: Option<(usize, Step)>,
-    parent: usize,
-}
-
 /// A line between two corners: what is not beaten has, for its weight, less than the point
 /// that is as dear as the faster and as slow as the slower.
 struct Chord {
@@ -95,61 +88,25 @@ fn between(steps: &Steps<'_>, corners: &[Path]) -> Option<Vec<Path>> {
     if chords.is_empty() {
         return Some(corners.to_vec());
     }
-    let bounds = steps.bounds;
-    let count = steps.count();
-    let states = bounds.states();
-    let mut arena = vec![Label { cost: 0.0, latency: 0.0, step: None, parent: usize::MAX }];
-    let mut fronts: Vec<Vec<usize>> = vec![Vec::new(); (count + 1) * states];
-    fronts[0].push(0);
-    let mut trials = 0;
-    let mut buffer = Vec::new();
-    for first in 0..count {
-        if fronts[first * states..(first + 1) * states].iter().all(Vec::is_empty) {
-            continue;
-        }
-        for step in steps.from(first, &mut buffer) {
-            let end = step.end as usize;
-            for state in 0..states {
-                let Some(after) = bounds.advance(state, usize::from(step.slices)) else { continue };
-                for place in 0..fronts[first * states + state].len() {
-                    trials += 1;
-                    let parent = fronts[first * states + state][place];
-                    let label = Label {
-                        cost: arena[parent].cost + step.cost,
-                        latency: arena[parent].latency + step.latency,
-                        step: Some((first, *step)),
-                        parent,
-                    };
-                    let hopeful = chords.iter().any(|chord| {
-                        chord.to_go.value(end, after).is_some_and(|to_go| {
-                            label.cost + chord.weight * label.latency + to_go.value
-                                <= chord.worst * (1.0 + TIE)
-                        })
-                    });
-                    if hopeful {
-                        insert(&mut arena, &mut fronts[end * states + after], label);
-                    }
-                }
-            }
-            if trials > MOST_TRIALS {
-                return None;
-            }
-        }
-    }
-    let mut ends: Vec<usize> =
-        (bounds.least..states).flat_map(|state| fronts[count * states + state].iter().copied()).collect();
-    ends.sort_by(|&a, &b| {
-        arena[a].latency.total_cmp(&arena[b].latency).then(arena[a].cost.total_cmp(&arena[b].cost))
-    });
+    let keep = |label: &Label, end: usize, after: usize| {
+        chords.iter().any(|chord| {
+            chord.to_go.value(end, after).is_some_and(|to_go| {
+                label.value + chord.weight * label.bounded + to_go.value <= chord.worst * (1.0 + TIE)
+            })
+        })
+    };
+    let fronts = Fronts::explore(steps, false, MOST_TRIALS, |step| (step.cost, step.latency), keep)?;
+    let mut ends = fronts.ends();
+    ends.sort_by(|(_, a), (_, b)| a.bounded.total_cmp(&b.bounded).then(a.value.total_cmp(&b.value)));
     let mut least_cost = f64::INFINITY;
-    ends.retain(|&end| {
-        let better = arena[end].cost < least_cost * (1.0 - TIE);
+    ends.retain(|(_, label)| {
+        let better = label.value < least_cost * (1.0 - TIE);
         if better {
-            least_cost = arena[end].cost;
+            least_cost = label.value;
         }
         better
     });
-    Some(ends.into_iter().map(|end| trace(&arena, end)).collect())
+    Some(ends.into_iter().map(|(end, _)| fronts.path(end)).collect())
 }
 
 fn chords(steps: &Steps<'_>, corners: &[Path]) -> Vec<Chord> {
@@ -174,24 +131,4 @@ fn chords(steps: &Steps<'_>, corners: &[Path]) -> Vec<Chord> {
             Some(Chord { weight, worst: fast.cost + weight * slow.latency, to_go })
         })
         .collect()
-}
-
-fn insert(arena: &mut Vec<Label>, front: &mut Vec<usize>, label: Label) {
-    let place = front.partition_point(|&other| arena[other].cost <= label.cost);
-    if place > 0 && arena[front[place - 1]].latency <= label.latency {
-        return;
-    }
-    let beaten = front[place..].iter().take_while(|&&other| arena[other].latency >= label.latency).count();
-    arena.push(label);
-    front.splice(place..place + beaten, [arena.len() - 1]);
-}
-
-fn trace(arena: &[Label], mut label: usize) -> Path {
-    let mut path = Vec::new();
-    while let Some(step) = arena[label].step {
-        path.push(step);
-        label = arena[label].parent;
-    }
-    path.reverse();
-    path
 }

@@ -1,6 +1,7 @@
 //! The least of one total within bounds on others, exactly: label setting.
 
 use super::bounds::Bounds;
+use super::fronts::{Fronts, Label};
 use super::steps::{Path, Step, Steps, Totals, totals};
 use super::table::Table;
 use std::cmp::Ordering;
@@ -155,115 +156,26 @@ impl Prune {
     }
 }
 
-/// A way to a position: its totals so far.
-#[derive(Clone, Copy, Debug)]
-struct Label {
-    value: f64,
-    bounded: f64,
-    cold: f64,
-    slices: usize,
-    step: Option<(usize, Step)>,
-    parent: usize,
-}
-
 fn set_labels(
     steps: &Steps<'_>,
     objective: Objective,
     prune: &Prune,
     (most, cold_most): (f64, f64),
 ) -> (Option<Path>, bool) {
-    let bounds = steps.bounds;
     let count = steps.count();
-    let states = bounds.states();
-    let start = Label { value: 0.0, bounded: 0.0, cold: 0.0, slices: 0, step: None, parent: usize::MAX };
-    let mut arena = vec![start];
-    let mut fronts: Vec<Vec<usize>> = vec![Vec::new(); (count + 1) * states];
-    fronts[0].push(0);
-    let mut trials = 0;
-    let mut buffer = Vec::new();
-    for first in 0..count {
-        if fronts[first * states..(first + 1) * states].iter().all(Vec::is_empty) {
-            continue;
-        }
-        for step in steps.from(first, &mut buffer) {
-            let end = step.end as usize;
-            for state in 0..states {
-                let Some(after) = bounds.advance(state, usize::from(step.slices)) else { continue };
-                for place in 0..fronts[first * states + state].len() {
-                    let parent = fronts[first * states + state][place];
-                    let label =
-                        extended(&arena[parent], parent, first, step, objective, prune.cold_to_go.is_some());
-                    let late = end == count && (label.bounded > most || label.cold > cold_most);
-                    trials += 1;
-                    if !late && !prune.is_hopeless(&label, end, after) {
-                        insert(&mut arena, &mut fronts[end * states + after], label);
-                    }
-                }
-            }
-            if trials > MOST_TRIALS {
-                return (None, false);
-            }
-        }
-    }
-    let best =
-        (bounds.least..states).flat_map(|state| fronts[count * states + state].iter().copied()).min_by(
-            |&a, &b| arena[a].value.total_cmp(&arena[b].value).then(arena[a].slices.cmp(&arena[b].slices)),
-        );
-    (best.map(|label| trace(&arena, label)), true)
-}
-
-fn extended(
-    label: &Label,
-    parent: usize,
-    first: usize,
-    step: &Step,
-    objective: Objective,
-    with_cold: bool,
-) -> Label {
-    let (value, bounded) = objective.of(step);
-    Label {
-        value: label.value + value,
-        bounded: label.bounded + bounded,
-        cold: if with_cold { step.cold_finish(label.cold) } else { 0.0 },
-        slices: label.slices + usize::from(step.slices),
-        step: Some((first, *step)),
-        parent,
-    }
-}
-
-/// Adds a label to a Pareto front kept by rising value, unless one there is at least as
-/// good in all; drops those that it beats.
-fn insert(arena: &mut Vec<Label>, front: &mut Vec<usize>, label: Label) {
-    let beats = |one: &Label, other: &Label| {
-        one.value <= other.value && one.bounded <= other.bounded && one.cold <= other.cold
+    let with_cold = prune.cold_to_go.is_some();
+    let keep = |label: &Label, end: usize, after: usize| {
+        let late = end == count && (label.bounded > most || label.cold > cold_most);
+        !late && !prune.is_hopeless(label, end, after)
     };
-    let place = front.partition_point(|&other| arena[other].value <= label.value);
-    // Without a third total the nearest tells for all before it.
-    let looked_at = if label.cold == 0.0 { place.saturating_sub(1)..place } else { 0..place };
-    if front[looked_at].iter().any(|&other| beats(&arena[other], &label)) {
-        return;
-    }
-    if label.cold == 0.0 {
-        let beaten = front[place..].iter().take_while(|&&other| beats(&label, &arena[other])).count();
-        arena.push(label);
-        front.splice(place..place + beaten, [arena.len() - 1]);
-        return;
-    }
-    let mut kept = front.split_off(place);
-    kept.retain(|&other| !beats(&label, &arena[other]));
-    arena.push(label);
-    front.push(arena.len() - 1);
-    front.append(&mut kept);
-}
-
-fn trace(arena: &[Label], mut label: usize) -> Path {
-    let mut path = Vec::new();
-    while let Some(step) = arena[label].step {
-        path.push(step);
-        label = arena[label].parent;
-    }
-    path.reverse();
-    path
+    let found = Fronts::explore(steps, with_cold, MOST_TRIALS, |step| objective.of(step), keep);
+    let Some(fronts) = found else { return (None, false) };
+    let best = fronts
+        .ends()
+        .into_iter()
+        .min_by(|(_, a), (_, b)| a.value.total_cmp(&b.value).then(a.slices.cmp(&b.slices)))
+        .map(|(at, _)| at);
+    (best.map(|label| fronts.path(label)), true)
 }
 
 /// A price on the bounded total that makes objective + price × bounded total the tightest

@@ -3,6 +3,7 @@
 mod bounds;
 mod branches;
 mod frontier;
+mod fronts;
 mod labels;
 mod relaxation;
 mod steps;

@@ -66,7 +66,7 @@ pub(crate) fn diagnose(steps: &Steps<'_>) -> Infeasible {
     let too_low = |others: &Bounds| {
         Held::ALL.into_iter().find_map(|held| held.is_too_low(costs, held.bound(bounds), others))
     };
-    if let Some(why) = too_low(&none).or_else(|| too_low(&any)).or_else(|| replicas(costs, &any)) {
+    if let Some(why) = too_low(&none).or_else(|| too_low(&any)).or_else(|| no_size(costs, &any)) {
         return why;
     }
     let fewest = slice_count(steps, &any, false);
@@ -84,17 +84,23 @@ pub(crate) fn diagnose(steps: &Steps<'_>) -> Infeasible {
     too_low(bounds).unwrap_or_else(|| latency(steps))
 }
 
-/// Whether functions that are always on would need more replicas than there may be.
-fn replicas(costs: &Costs<'_>, counted: &Bounds) -> Option<Infeasible> {
+/// Whether no size is good for some part: it takes longer than a call may, or functions that
+/// are always on would need more replicas than there may be.
+fn no_size(costs: &Costs<'_>, counted: &Bounds) -> Option<Infeasible> {
     let pricing = &costs.model().pricing;
-    let most = pricing.most_replicas()?;
     let branches = super::Branches::default();
     let steps = Steps::new(costs, counted, &branches);
-    let no_path = least(&steps, |step| step.cost).best().is_none();
-    no_path.then_some(Infeasible::Replicas {
-        most,
-        rate: costs.model().workload.rate_per_second.unwrap_or(crate::DEFAULT_RATE),
-    })
+    if least(&steps, |step| step.cost).best().is_some() {
+        return None;
+    }
+    let late = pricing.longest_call.and_then(|most| {
+        let times = (0..costs.problem().layers.len()).map(|layer| (layer, costs.fastest(layer..layer + 1)));
+        let (layer, needed) = times.max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))?;
+        let layer = costs.problem().layers.get(layer)?.name.clone();
+        (needed > most).then_some(Infeasible::CallTime { most, layer, needed })
+    });
+    let rate = costs.model().workload.rate_per_second.unwrap_or(crate::DEFAULT_RATE);
+    late.or_else(|| pricing.most_replicas().map(|most| Infeasible::Replicas { most, rate }))
 }
 
 fn latency(steps: &Steps<'_>) -> Infeasible {
