@@ -454,14 +454,14 @@ fn calls_that_take_too_long_are_cut_and_said() {
     let longer = chain(&[(1_200_000.0, 100 * MIB, MIB)]);
     let error = planned(&longer, &warm(&longer, "aws-lambda-x86"), "optimal", &Constraints::default());
     let error = error.unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"no plan satisfies the constraints: a call may take 900 s, but layer `layer_0` alone takes 1080.0 s");
 }
 
 #[test]
 fn starts_that_take_too_long_are_noted() {
-    let problem = starting(&[(10.0, 6000 * MIB, MIB)]);
-    let plan =
-        free(&problem, &CostModel { loading_factor: 0.0, ..warm(&problem, "aws-lambda-x86") }, "optimal");
+    let mut problem = starting(&[(10.0, 600 * MIB, MIB)]);
+    problem.whole.start_up_ms = Some(Millis(15_000.0));
+    let plan = free(&problem, &warm(&problem, "aws-lambda-x86"), "optimal");
     assert!(
         plan.notes.iter().any(|note| note.contains("to start, longer than the 10 s")),
         "{:?}",
