@@ -9,6 +9,8 @@ pub const STEP: ByteCount = ByteCount(16 << 20);
 pub const TOLERANCE: f64 = 1.05;
 /// How often a limit may turn out too small that was thought to be enough.
 const GROWTHS: u32 = 4;
+/// How often a limit that was found is raised by a step more than the time before.
+const RAISES: u64 = 6;
 
 /// A limit that was tried.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +76,28 @@ pub fn smallest_limit<E>(
     Ok(Some(Found { memory_bytes: ByteCount(above * STEP.0), attempts }))
 }
 
+/// The limit that was found, or the least one above it that a longer trial does not find
+/// slow: what is enough for a few requests may page over many. Each rise is a step longer
+/// than the one before; none where six rises are not enough.
+///
+/// # Errors
+/// Those of `trial`.
+pub fn confirmed<E>(
+    found: Found,
+    mut trial: impl FnMut(ByteCount) -> Result<Option<f64>, E>,
+) -> Result<Option<Found>, E> {
+    let Found { mut memory_bytes, mut attempts } = found;
+    for rise in 1..=RAISES + 1 {
+        let ratio = trial(memory_bytes)?;
+        attempts.push(Attempt { memory_bytes, ratio });
+        if ratio.is_some_and(|ratio| ratio <= TOLERANCE) {
+            return Ok(Some(Found { memory_bytes, attempts }));
+        }
+        memory_bytes = ByteCount(memory_bytes.0 + rise * STEP.0);
+    }
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +139,16 @@ mod tests {
     #[test]
     fn what_never_fits_has_no_size() {
         assert_eq!(smallest_limit(ByteCount(64 * MIB), process(u64::MAX, u64::MAX)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_pages_over_many_requests_is_raised() {
+        let found = smallest_limit(ByteCount(512 * MIB), process(96 * MIB, 96 * MIB)).unwrap().unwrap();
+        let kept = confirmed(found.clone(), process(0, 96 * MIB)).unwrap().unwrap();
+        assert_eq!(kept.memory_bytes, found.memory_bytes);
+        let raised = confirmed(found.clone(), process(0, 140 * MIB)).unwrap().unwrap();
+        assert_eq!(raised.memory_bytes, ByteCount(144 * MIB));
+        assert_eq!(confirmed(found, process(u64::MAX, u64::MAX)).unwrap(), None);
     }
 
     #[test]

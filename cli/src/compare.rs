@@ -148,13 +148,9 @@ pub fn text(comparison: &Comparison) -> String {
     text
 }
 
-fn figures_table(planned: &[(&ComparedStrategy, &Plan, PlanFigures)]) -> String {
-    let cheapest = cheapest(planned.iter().map(|(_, _, figures)| figures));
-    let Some((_, first, _)) = planned.first() else { return String::new() };
-    let costs = PlanCosts::of(first);
-    let known = |time: Millis| if time.0 > 0.0 { time.to_string() } else { String::new() };
-    let times = |value: Option<f64>| value.map(|value| table::ratio(value, 1.0)).unwrap_or_default();
-    let header = [
+/// Columns of a table of plans' figures; the first says which plan.
+pub(crate) fn figures_header(costs: &PlanCosts) -> [&'static str; 9] {
+    [
         "strategy",
         "slices",
         costs.heading(),
@@ -164,25 +160,39 @@ fn figures_table(planned: &[(&ComparedStrategy, &Plan, PlanFigures)]) -> String 
         "cold",
         "p99",
         "largest memory",
-    ];
+    ]
+}
+
+/// A row of that table.
+pub(crate) fn figures_row(name: String, figures: &PlanFigures, costs: &PlanCosts) -> Vec<String> {
+    let known = |time: Millis| if time.0 > 0.0 { time.to_string() } else { String::new() };
+    let times = |value: Option<f64>| value.map(|value| table::ratio(value, 1.0)).unwrap_or_default();
+    vec![
+        name,
+        figures.slices.to_string(),
+        costs.text(figures.cost),
+        times(figures.cost_over_unsplit),
+        times(figures.cost_over_lower_bound),
+        figures.latency_ms.to_string(),
+        known(figures.cold_latency_ms),
+        known(figures.p99_ms),
+        figures.largest_memory_bytes.to_string(),
+    ]
+}
+
+fn figures_table(planned: &[(&ComparedStrategy, &Plan, PlanFigures)]) -> String {
+    let cheapest = cheapest(planned.iter().map(|(_, _, figures)| figures));
+    let Some((_, first, _)) = planned.first() else { return String::new() };
+    let costs = PlanCosts::of(first);
     let rows: Vec<Vec<String>> = planned
         .iter()
         .enumerate()
         .map(|(at, (row, _, figures))| {
-            vec![
-                format!("{}{}", row.strategy, if cheapest == Some(at) { " *" } else { "" }),
-                figures.slices.to_string(),
-                costs.text(figures.cost),
-                times(figures.cost_over_unsplit),
-                times(figures.cost_over_lower_bound),
-                figures.latency_ms.to_string(),
-                known(figures.cold_latency_ms),
-                known(figures.p99_ms),
-                figures.largest_memory_bytes.to_string(),
-            ]
+            let mark = if cheapest == Some(at) { " *" } else { "" };
+            figures_row(format!("{}{mark}", row.strategy), figures, &costs)
         })
         .collect();
-    let (header, rows) = table::without_empty_columns(&header, &rows);
+    let (header, rows) = table::without_empty_columns(&figures_header(&costs), &rows);
     table::render(&header, &rows, &["strategy"])
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Environment, Place, PythonFunction, Started};
 use crate::BenchError;
-use crate::search::{Found, smallest_limit};
+use crate::search::{Found, confirmed, smallest_limit};
 use crate::statistics::median;
 use bytes::Bytes;
 use std::path::Path;
@@ -13,8 +13,10 @@ use tranche_schema::{ByteCount, MilliCpu};
 
 /// Requests before those that count.
 const WARM_UP: u32 = 2;
-/// Pairs of requests that count.
+/// Pairs of requests that count while a limit is looked for.
 const PAIRS: u32 = 7;
+/// The same when the limit that was found is confirmed.
+const CONFIRMING_PAIRS: u32 = 40;
 /// A process that takes so many times as long as one without a limit is too small.
 const TOO_SLOW: u32 = 10;
 /// The least that it is waited for.
@@ -71,15 +73,21 @@ pub fn find_size(runtime: &Runtime, sizing: &Sizing<'_>) -> Result<Option<Found>
     };
     runtime.block_on(reference.invoke(sizing.body, sizing.deadline))?;
     let enough = reference.group().memory_peak().unwrap_or(ByteCount::mebibytes(1024));
-    smallest_limit(enough, |memory| {
+    let mut trial = |memory: ByteCount, pairs: u32| {
         sizing.environment.evict()?;
         tranche_host::evict(sizing.model)?;
         let limits = Limits { memory: Some(memory), ..unlimited };
         match PythonFunction::start(&place(sizing.environment, limits, "sized", wait))? {
             Started::Down(_) => Ok(None),
-            Started::Up(mut limited) => runtime.block_on(ratio(&mut limited, &mut reference, sizing.body)),
+            Started::Up(mut limited) => {
+                runtime.block_on(ratio(&mut limited, &mut reference, sizing.body, pairs))
+            }
         }
-    })
+    };
+    match smallest_limit(enough, |memory| trial(memory, PAIRS))? {
+        Some(found) => confirmed(found, |memory| trial(memory, CONFIRMING_PAIRS)),
+        None => Ok(None),
+    }
 }
 
 /// Median time of the limited function over that of the other; none when it does not
@@ -88,10 +96,11 @@ async fn ratio(
     limited: &mut PythonFunction,
     reference: &mut PythonFunction,
     body: &Bytes,
+    pairs: u32,
 ) -> Result<Option<f64>, BenchError> {
     let (mut slow, mut free) = (Vec::new(), Vec::new());
     let mut wait = LEAST_WAIT;
-    for round in 0..WARM_UP + PAIRS {
+    for round in 0..WARM_UP + pairs {
         let answer = reference.invoke(body, Duration::from_secs(600)).await?;
         wait = LEAST_WAIT.max(Duration::from_secs_f64(answer.latency_ms / 1000.0) * TOO_SLOW).max(wait);
         let Ok(limited) = limited.invoke(body, wait).await else { return Ok(None) };

@@ -119,7 +119,7 @@ pub struct PlanArguments {
     #[arg(long, value_name = "MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slo: Option<f64>,
-    /// CPU share of each function [default: 1]
+    /// CPU share at which models are measured, and of functions where the prices leave it open [default: 1]
     #[arg(long, value_name = "CPUS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,

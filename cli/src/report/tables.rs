@@ -1,6 +1,7 @@
 //! The page's tables: slices, strategies, what passes, the bill.
 
 use super::{Report, Role};
+use crate::compare::{figures_header, figures_row};
 use crate::page::table;
 use crate::table::without_empty_columns;
 use tranche_partitioner::explain::{PlanCosts, layer_span, readers, share, tensor_type};
@@ -57,25 +58,13 @@ pub(super) fn slices(page: &mut String, report: &Report) {
 /// Strategies in numbers, and why those without a plan have none.
 pub(super) fn strategies(page: &mut String, report: &Report) {
     let costs = PlanCosts::of(&report.plan);
-    let times = |ratio: Option<f64>| ratio.map(|ratio| format!("{ratio:.2}x")).unwrap_or_default();
     let planned = report.candidates.iter().map(|plan| {
-        let figures = &plan.figures;
-        let row = vec![
-            plan.name.clone(),
-            figures.slices.to_string(),
-            costs.text(figures.cost),
-            times(figures.cost_over_unsplit),
-            times(figures.cost_over_lower_bound),
-            figures.latency_ms.to_string(),
-            known(figures.cold_latency_ms),
-            known(figures.p99_ms),
-            figures.largest_memory_bytes.to_string(),
-            match plan.role {
-                Role::Own => "this plan".to_owned(),
-                Role::Unsplit => "the whole model in one function".to_owned(),
-                Role::Other => String::new(),
-            },
-        ];
+        let mut row = figures_row(plan.name.clone(), &plan.figures, &costs);
+        row.push(match plan.role {
+            Role::Own => "this plan".to_owned(),
+            Role::Unsplit => "the whole model in one function".to_owned(),
+            Role::Other => String::new(),
+        });
         (plan.role == Role::Own, row)
     });
     let refused = report.refused.iter().map(|(strategy, refusal)| {
@@ -84,18 +73,7 @@ pub(super) fn strategies(page: &mut String, report: &Report) {
         row.push(refusal.message.clone());
         (false, row)
     });
-    let header = [
-        "strategy",
-        "slices",
-        costs.heading(),
-        "of unsplit",
-        "of bound",
-        "latency",
-        "cold",
-        "p99",
-        "largest memory",
-        "",
-    ];
+    let header = [&figures_header(&costs)[..], &[""]].concat();
     filled(page, "Strategies", &header, planned.chain(refused).collect());
 }
 
