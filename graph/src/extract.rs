@@ -263,6 +263,13 @@ impl<'a> Declarations<'a> {
     }
 }
 
+/// The declaration of a tensor of which type and shape are known.
+pub(crate) fn declaration(spec: &TensorSpec) -> ValueInfoProto {
+    let mut info = ValueInfoProto { name: Some(spec.name.clone()), ..ValueInfoProto::default() };
+    set_type(&mut info, spec.element_type, Some(fixed(&spec.shape)));
+    info
+}
+
 fn unknown_type(tensor: &TensorInfo) -> GraphError {
     GraphError::invalid(
         "lies on the border of a part, but its element type is not declared; infer or measure it first",

@@ -143,7 +143,7 @@ fn with_source(graph: &Graph, source: GraphProto) -> Result<Graph, GraphError> {
 }
 
 /// The file's parts outside of the graph.
-fn without_graph(graph: &Graph) -> crate::onnx::ModelProto {
+pub(crate) fn without_graph(graph: &Graph) -> crate::onnx::ModelProto {
     let whole = graph.proto();
     crate::onnx::ModelProto {
         ir_version: whole.ir_version,
@@ -161,7 +161,7 @@ fn without_graph(graph: &Graph) -> crate::onnx::ModelProto {
     }
 }
 
-fn listed(weight: &TensorProto) -> ValueInfoProto {
+pub(crate) fn listed(weight: &TensorProto) -> ValueInfoProto {
     let dim = weight
         .dims
         .iter()

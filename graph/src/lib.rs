@@ -17,6 +17,7 @@ pub mod order;
 mod scope;
 pub mod shapes;
 mod sort;
+pub mod split;
 mod tensor_data;
 mod verify;
 mod visit;

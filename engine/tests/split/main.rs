@@ -1,0 +1,12 @@
+//! Horizontal splits against the whole: what a region's parts make, joined, is what the region makes.
+//! Each rule over random shapes and attributes, on both engines.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod conv;
+mod elementwise;
+mod harness;
+mod matmul;
