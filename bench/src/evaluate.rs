@@ -175,6 +175,7 @@ impl<'a> Evaluation<'a> {
             strategy,
             prices: (prices != LOCAL).then_some(prices),
             cpu: self.settings.cpu,
+            parts: None,
             work: &work.join(strategy.replace('=', "-")),
         })
     }

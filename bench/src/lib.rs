@@ -18,15 +18,16 @@ mod table;
 mod turns;
 mod usage;
 
-pub use catalogue::{MODELS, TRAINED};
+pub use catalogue::{MODELS, TRAINED, inputs};
 pub use error::BenchError;
 pub use evaluate::{Evaluation, Settings};
 pub use line::{
     Comparison, FunctionMeasured, Lines, Machine, Measured, Outcome, Predicted, Record, SizeFound,
 };
 pub use money::PriceList;
-pub use program::{Program, default_cache, existing, made};
-pub use python::{Environment, PythonFunction, Started};
+pub use program::{Deployed, Program, Wanted, default_cache, existing, made};
+pub use python::{Environment, PythonFunction, Started, encode};
 pub use search::{Attempt, Found, STEP, TOLERANCE, smallest_limit};
 pub use statistics::{Spread, geometric_mean, median, quantile};
 pub use table::render;
+pub use turns::{Extent, Request, Turns, in_turn};

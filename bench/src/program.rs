@@ -41,6 +41,8 @@ pub struct Wanted<'a> {
     pub prices: Option<&'a str>,
     /// CPU share of each function.
     pub cpu: f64,
+    /// Most parts that layers may be split into, where they may.
+    pub parts: Option<u32>,
     /// Where profile, plan and bundle go.
     pub work: &'a Path,
 }
@@ -75,12 +77,13 @@ impl Program {
     /// # Errors
     /// When a stage fails: what the program said.
     pub fn deploy(&self, wanted: &Wanted<'_>) -> Result<Deployed<'_>, BenchError> {
-        let Wanted { model, engine, strategy, prices, cpu, work } = wanted;
-        let name = deployment_name(model, strategy);
+        let Wanted { model, engine, strategy, prices, cpu, parts, work } = wanted;
+        let name = deployment_name(model, &format!("{strategy}-{}", (cpu * 1000.0).round()));
         let mut command = self.command();
         command.args(["run", model, "--engine", engine, "--strategy", strategy, "--cpu", &cpu.to_string()]);
         command.args(["--keep", "--no-unsplit", "--requests", "1", "--json", "--quiet", "--name", &name]);
         command.args(prices.iter().flat_map(|prices| ["--prices", prices]));
+        command.args(parts.iter().flat_map(|parts| ["--max-parts".to_owned(), parts.to_string()]));
         command.arg("--work").arg(work);
         let start = Instant::now();
         run_to_end(command, self.deadline)?;

@@ -46,6 +46,8 @@ pub struct Turns {
     pub deployed: Vec<Result<Measured, BenchError>>,
     /// Largest difference of each deployment's outputs from Python's.
     pub differences: Vec<Option<f64>>,
+    /// The same from the first deployment's.
+    pub differences_from_first: Vec<Option<f64>>,
     /// The Python function.
     pub python: Option<Measured>,
 }
@@ -133,6 +135,9 @@ pub async fn in_turn(
         rounds += u32::from(counts);
     }
     let differences = times.iter().map(|times| difference(&times.outputs, &expected)).collect();
+    let first: Vec<RawTensor> =
+        times.first().map(|first| first.outputs.iter().map(raw).collect()).unwrap_or_default();
+    let differences_from_first = times.iter().map(|times| difference(&times.outputs, &first)).collect();
     let mut measured = Vec::new();
     for (one, mut times) in deployed.iter().zip(times) {
         measured.push(match times.failure.take() {
@@ -154,7 +159,7 @@ pub async fn in_turn(
             Some(assemble(vec![function_of(&python)], &python_times, &sampler.end()))
         }
     };
-    Ok(Turns { rounds, deployed: measured, differences, python })
+    Ok(Turns { rounds, deployed: measured, differences, differences_from_first, python })
 }
 
 struct Called {
@@ -251,6 +256,15 @@ fn assemble(functions: Vec<FunctionMeasured>, times: &Times, usage: &[Usage]) ->
     }
 }
 
+fn raw((name, tensor): &(String, Tensor)) -> RawTensor {
+    RawTensor {
+        name: name.clone(),
+        element_type: tensor.element_type().name().to_owned(),
+        shape: tensor.shape().to_vec(),
+        data: tensor.data().clone(),
+    }
+}
+
 /// Largest difference over all outputs, each over its largest expected value.
 fn difference(given: &[(String, Tensor)], expected: &[RawTensor]) -> Option<f64> {
     let one = |expected: &RawTensor| {
@@ -285,7 +299,7 @@ mod tests {
         ("y".to_owned(), Tensor::from_f32(vec![values.len() as u64], values).unwrap())
     }
 
-    fn raw(values: &[f32]) -> RawTensor {
+    fn expected(values: &[f32]) -> RawTensor {
         let body = encode(&[output(values)]);
         let data = body.slice(body.len() - 4 * values.len()..);
         let (name, element_type) = ("y".to_owned(), "float32".to_owned());
@@ -294,8 +308,8 @@ mod tests {
 
     #[test]
     fn outputs_differ_by_the_scale_of_what_is_expected() {
-        assert_eq!(difference(&[output(&[1.0, 2.5])], &[raw(&[1.0, 2.0])]), Some(0.25));
-        assert_eq!(difference(&[output(&[1.0])], &[raw(&[1.0, 2.0])]), None);
+        assert_eq!(difference(&[output(&[1.0, 2.5])], &[expected(&[1.0, 2.0])]), Some(0.25));
+        assert_eq!(difference(&[output(&[1.0])], &[expected(&[1.0, 2.0])]), None);
         assert_eq!(difference(&[output(&[1.0])], &[]), None);
     }
 

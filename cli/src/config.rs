@@ -98,6 +98,9 @@ pub struct Settings {
     /// Largest weights of a slice, in MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_weights: Option<u64>,
+    /// Most parts that layers may be split into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parts: Option<u32>,
     /// Folder of profiles, models and engines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -138,6 +141,7 @@ const KEYS: &[&str] = &[
     "keep_alive",
     "cold_slo",
     "max_weights",
+    "max_parts",
     "cache",
     "state",
 ];
@@ -179,6 +183,7 @@ impl Default for Settings {
             keep_alive: None,
             cold_slo: None,
             max_weights: None,
+            max_parts: None,
             cache: None,
             state: None,
         }
@@ -340,6 +345,7 @@ impl Settings {
             latency_ms: self.slo.map(Millis),
             cold_latency_ms: self.cold_slo.map(Millis),
             max_weights_bytes: self.max_weights.map(ByteCount::mebibytes),
+            max_parts: self.max_parts.filter(|&most| most > 1),
         }
     }
 

@@ -232,6 +232,8 @@ fn plan(identity: &ModelIdentity, engine: &str) -> Plan {
         outputs: vec![spec("f")],
         slices: (0..CHAIN.len()).map(slice).collect(),
         edges: std::iter::once(first).chain(CHAIN.iter().enumerate().map(edge)).collect(),
+        splits: Vec::new(),
+        patch: None,
         prediction: PlanPrediction::default(),
         pricing: PlanPricing::default(),
         workload: PlanWorkload::default(),

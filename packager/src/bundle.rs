@@ -2,6 +2,7 @@ use crate::PackageError;
 use crate::replace::{replace_folder, write_file};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
+use tranche_graph::split::apply;
 use tranche_graph::{ExternalPolicy, Extracted, Graph, NodeId};
 use tranche_schema::{
     ByteCount, Digest, Document as _, FileEntry, Manifest, ModelIdentity, Plan, SliceManifest, SlicePlan,
@@ -52,6 +53,10 @@ pub fn package_expected(
         let (planned, given) = (plan.model.digest.clone(), model.digest.clone());
         return Err(PackageError::StalePlan { planned, given });
     }
+    let patched = plan.patch.as_ref().map(|patch| apply(graph, patch)).transpose();
+    let patched =
+        patched.map_err(|error| PackageError::InvalidPlan(format!("its patch does not fit: {error}")))?;
+    let graph = patched.as_ref().unwrap_or(graph);
     let nodes = slice_nodes(graph, plan)?;
     let is_bundle = |folder: &Path| Manifest::read(&folder.join(Manifest::FILE)).is_ok();
     replace_folder(output, is_bundle, |folder| {

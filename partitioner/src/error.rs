@@ -72,6 +72,14 @@ pub enum PlanError {
         /// The name given.
         name: String,
     },
+    /// A region cannot be split as the plan says.
+    #[error("split `{split}`: {refusal}")]
+    Split {
+        /// The split.
+        split: String,
+        /// Why.
+        refusal: tranche_graph::split::Refusal,
+    },
     /// A slice of a plan holds other layers than the problem has there.
     #[error("slice `{slice}` of the plan is not a run of this model's layers")]
     OtherLayers {
@@ -264,7 +272,9 @@ impl PlanError {
             Self::BreaksConstraint { .. } => {
                 "relax the constraint, or use --strategy optimal, which searches within the constraints"
             }
-            Self::OtherLayers { .. } => "partition this model again with `tranche partition`",
+            Self::Split { .. } | Self::OtherLayers { .. } => {
+                "partition this model again with `tranche partition`"
+            }
             Self::BrokenPlan { .. } => "this is a bug in tranche; please report it",
         }
     }

@@ -3,6 +3,7 @@
 mod costs;
 mod full;
 mod short;
+mod splits;
 mod table;
 mod totals;
 

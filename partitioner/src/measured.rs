@@ -2,8 +2,8 @@
 
 use crate::timing::MeasuredTimes;
 use crate::{Problem, start};
-use std::collections::HashMap;
-use tranche_schema::{ByteCount, MilliCpu, WholeProfile};
+use std::collections::{HashMap, HashSet};
+use tranche_schema::{ByteCount, MilliCpu, SliceMeasurement, WholeProfile};
 
 /// One segment, measured.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,17 @@ impl Measured {
         }
     }
 
+    /// Takes in a measured slice, also as it was deployed.
+    fn add_slice(&mut self, slice: &SliceMeasurement) {
+        self.add(slice.cpu, &slice.whole);
+        if let Some(billed) = &slice.billed {
+            let run = self.times.exactly(slice.cpu).unwrap_or(slice.whole.run.median_ms.0);
+            self.handoffs.retain(|(share, _)| *share != slice.cpu);
+            self.spreads.push((slice.cpu, billed.spread_ms.0));
+            self.handoffs.push((slice.cpu, (billed.median_ms.0 - run).max(0.0)));
+        }
+    }
+
     /// Interquartile range at a share.
     pub(crate) fn spread(&self, share: MilliCpu) -> Option<f64> {
         self.spreads.iter().rev().find(|(known, _)| *known == share).map(|(_, spread)| *spread)
@@ -61,9 +72,8 @@ impl Measured {
 pub(crate) fn measured_segments(problem: &Problem) -> HashMap<(usize, usize), Measured> {
     let position: HashMap<&str, usize> =
         problem.layers.iter().enumerate().map(|(index, layer)| (layer.name.as_str(), index)).collect();
-    let usable = |whole: &WholeProfile| whole.run.median_ms.0 > 0.0 && whole.peak_memory_bytes.0 > 0;
     let mut measured: HashMap<(usize, usize), Measured> = HashMap::new();
-    if usable(&problem.whole) {
+    if usable(&problem.whole) && problem.horizontal.basis.is_none() {
         let entry = measured.entry((0, problem.layers.len())).or_default();
         entry.add(problem.profiled_cpu, &problem.whole);
     }
@@ -77,13 +87,24 @@ pub(crate) fn measured_segments(problem: &Problem) -> HashMap<(usize, usize), Me
         if last + 1 - first != slice.layers.len() || places.len() != slice.layers.len() {
             continue;
         }
-        let entry = measured.entry((first, last + 1)).or_default();
-        entry.add(slice.cpu, &slice.whole);
-        if let Some(billed) = &slice.billed {
-            let run = entry.times.exactly(slice.cpu).unwrap_or(slice.whole.run.median_ms.0);
-            entry.handoffs.retain(|(share, _)| *share != slice.cpu);
-            entry.spreads.push((slice.cpu, billed.spread_ms.0));
-            entry.handoffs.push((slice.cpu, (billed.median_ms.0 - run).max(0.0)));
+        measured.entry((first, last + 1)).or_default().add_slice(slice);
+    }
+    measured.retain(|_, found| !found.times.is_empty());
+    measured
+}
+
+fn usable(whole: &WholeProfile) -> bool {
+    whole.run.median_ms.0 > 0.0 && whole.peak_memory_bytes.0 > 0
+}
+
+/// Measurements of single layers that are not the problem's: parts of splits, by name.
+pub(crate) fn measured_layers(problem: &Problem) -> HashMap<String, Measured> {
+    let known: HashSet<&str> = problem.layers.iter().map(|layer| layer.name.as_str()).collect();
+    let mut measured: HashMap<String, Measured> = HashMap::new();
+    for slice in problem.measured.iter().filter(|slice| usable(&slice.whole)) {
+        let [layer] = slice.layers.as_slice() else { continue };
+        if !known.contains(layer.as_str()) {
+            measured.entry(layer.clone()).or_default().add_slice(slice);
         }
     }
     measured.retain(|_, found| !found.times.is_empty());

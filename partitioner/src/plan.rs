@@ -1,6 +1,9 @@
+use crate::horizontal::{Placed, candidates, compose, placed_of};
 use crate::manual::manual;
 use crate::order::Order;
-use crate::search::{Choice, Points, Taken, fastest, optimal, points_around, sized, unsplit};
+use crate::search::{
+    Choice, Points, Taken, Totals, fastest, is_better, optimal, points_around, sized, unsplit,
+};
 use crate::similarity::similarity;
 use crate::simulate::{self, Hop};
 use crate::uniform::uniform;
@@ -32,8 +35,105 @@ pub fn partition(
     constraints: &Constraints,
 ) -> Result<Plan, PlanError> {
     problem.check()?;
-    let (choice, points) = choose(problem, model, strategy, constraints)?;
-    make(problem, model, strategy, constraints, choice, points)
+    let plain = choose(problem, model, strategy, constraints)
+        .and_then(|(choice, points)| make(problem, model, strategy, constraints, choice, points));
+    let better = |split: &Plan, plain: &Plan| match strategy {
+        Strategy::Gillis => split.prediction.latency_ms < plain.prediction.latency_ms,
+        _ => is_better(model, &sums(split), &sums(plain)),
+    };
+    match split(problem, model, strategy, constraints) {
+        Some(split) => match plain {
+            Ok(plain) if !better(&split, &plain) => Ok(plain),
+            _ => Ok(split),
+        },
+        None => plain,
+    }
+}
+
+fn sums(plan: &Plan) -> Totals {
+    let prediction = &plan.prediction;
+    Totals { cost: prediction.cost, latency: prediction.latency_ms.0, ..Totals::default() }
+}
+
+/// The best plan with splits, where they are allowed and one is chosen.
+fn split(
+    problem: &Problem,
+    model: &CostModel,
+    strategy: &Strategy,
+    constraints: &Constraints,
+) -> Option<Plan> {
+    let most = constraints.max_parts.filter(|&most| most > 1)?;
+    let source = problem.horizontal.source.as_ref()?;
+    if !matches!(strategy, Strategy::Optimal | Strategy::Gillis) {
+        return None;
+    }
+    let found = candidates(problem, source, most as usize);
+    if found.is_empty() {
+        return None;
+    }
+    let (choice, points) = match strategy {
+        Strategy::Gillis => (fastest(problem, model, constraints, &found).ok()?, Points::default()),
+        _ => optimal(problem, model, constraints, &found).ok()?,
+    };
+    let is_split = choice.taken.iter().any(|taken| matches!(taken, Taken::Split { .. }));
+    if !is_split {
+        return None;
+    }
+    let (composed, cuts) = compose(problem, &placed(&choice)).ok()?;
+    composed_plan(&composed, model, strategy, constraints, &cuts, points).ok()
+}
+
+/// What a choice runs next to what, by places in the graph's order.
+fn placed(choice: &Choice) -> Vec<Placed> {
+    let order = &choice.order.layers;
+    let slice =
+        |layers: &mut dyn Iterator<Item = usize>| Placed::Slice(layers.map(|place| order[place]).collect());
+    choice
+        .taken
+        .iter()
+        .flat_map(|taken| match taken {
+            Taken::Slice(segment) => vec![slice(&mut segment.layers.clone())],
+            Taken::Branches { parts, .. } => {
+                parts.iter().map(|(layers, _)| slice(&mut layers.iter().copied())).collect()
+            }
+            Taken::Split { candidate, .. } => vec![Placed::split(candidate)],
+        })
+        .collect()
+}
+
+/// The plan of a problem with splits in it, cut where they and the slices between them are.
+fn composed_plan(
+    composed: &Problem,
+    model: &CostModel,
+    strategy: &Strategy,
+    constraints: &Constraints,
+    cuts: &[Range<usize>],
+    points: Points,
+) -> Result<Plan, PlanError> {
+    composed.check()?;
+    // What runs at once takes less than one after the other, which is what sizes are searched with.
+    let free = Constraints { latency_ms: None, cold_latency_ms: None, ..*constraints };
+    let order = Order::graph(composed.layers.len());
+    let broken = |why| breaks(composed, model, strategy, constraints, cuts, why);
+    let choice = sized(composed, model, order, cuts, &free).map_err(broken)?;
+    let plan = make(composed, model, strategy, constraints, choice, points)?;
+    keep_latencies(&plan, constraints).map_err(broken)?;
+    Ok(plan)
+}
+
+/// # Errors
+/// When the plan takes longer than it may.
+fn keep_latencies(plan: &Plan, constraints: &Constraints) -> Result<(), Infeasible> {
+    let beyond =
+        |bound: Option<Millis>, found: Millis| bound.filter(|bound| found.0 > bound.0 * (1.0 + ROUNDING));
+    let (warm, cold) = (plan.prediction.latency_ms, plan.prediction.cold_latency_ms);
+    if let Some(asked) = beyond(constraints.latency_ms, warm) {
+        return Err(Infeasible::Latency { asked, needed: warm });
+    }
+    match beyond(constraints.cold_latency_ms, cold) {
+        Some(asked) => Err(Infeasible::ColdLatency { asked, needed: cold }),
+        None => Ok(()),
+    }
 }
 
 /// The same cuts as `plan`, which `strategy` chose, under the same constraints,
@@ -49,6 +149,11 @@ pub fn reprice(
     plan: &Plan,
 ) -> Result<Plan, PlanError> {
     problem.check()?;
+    if !plan.splits.is_empty() {
+        let (composed, cuts) = compose(problem, &placed_of(problem, plan)?)?;
+        let again = composed_plan(&composed, model, strategy, &plan.constraints, &cuts, Points::default())?;
+        return Ok(Plan { residual: plan.residual, ..again });
+    }
     let (layers, cuts) = cuts_of(problem, plan)?;
     let reordered = problem.reordered(&layers);
     let name = Order::known_name(&plan.order);
@@ -66,15 +171,7 @@ pub fn reprice(
         found => found.map_err(broken)?,
     };
     let again = make(problem, model, strategy, constraints, choice, Points::default())?;
-    let beyond =
-        |bound: Option<Millis>, found: Millis| bound.filter(|bound| found.0 > bound.0 * (1.0 + ROUNDING));
-    let (warm, cold) = (again.prediction.latency_ms, again.prediction.cold_latency_ms);
-    if let Some(asked) = beyond(constraints.latency_ms, warm) {
-        return Err(broken(Infeasible::Latency { asked, needed: warm }));
-    }
-    if let Some(asked) = beyond(constraints.cold_latency_ms, cold) {
-        return Err(broken(Infeasible::ColdLatency { asked, needed: cold }));
-    }
+    keep_latencies(&again, constraints).map_err(broken)?;
     Ok(Plan { residual: plan.residual, ..again })
 }
 
@@ -151,9 +248,9 @@ fn choose(
     let none = Points::default();
     let count = problem.layers.len();
     let cuts = match strategy {
-        Strategy::Optimal => return optimal(problem, model, constraints).map_err(PlanError::Infeasible),
+        Strategy::Optimal => return optimal(problem, model, constraints, &[]).map_err(PlanError::Infeasible),
         Strategy::Gillis => {
-            return fastest(problem, model, constraints)
+            return fastest(problem, model, constraints, &[])
                 .map(|choice| (choice, none))
                 .map_err(PlanError::Infeasible);
         }
@@ -220,14 +317,18 @@ fn make(
     let (order, path) = laid_out(&choice);
     let reordered = problem.reordered(&order);
     let costs = Costs::new(&reordered, model);
-    let whole = whole(problem, model, constraints);
+    let whole = whole(problem.unsplit(), model, constraints);
     let mut plan = vertical(&costs, strategy, constraints, &path, &whole);
     plan.order = choice.order.name.to_owned();
+    if let Some(basis) = &problem.horizontal.basis {
+        plan.splits.clone_from(&basis.splits);
+        plan.patch = Some(basis.patch.clone());
+    }
     check_pass(&costs, "vertical", &plan)?;
     plan = transports(&costs, &plan, &path, &whole);
     check_pass(&costs, "transports", &plan)?;
     plan.frontier = Frontier { complete: points.complete, points: points.points };
-    plan = reason::explain_cuts(&costs, strategy, &plan, &path, problem);
+    plan = reason::explain_cuts(&costs, strategy, &plan, &path, problem.unsplit());
     if !choice.exact {
         plan.notes
             .push("the search was ended early: a better plan may exist within the constraints".to_owned());
@@ -252,6 +353,8 @@ fn laid_out(choice: &Choice) -> (Vec<usize>, Vec<Segment>) {
             Taken::Branches { parts, .. } => {
                 parts.iter().for_each(|(places, segment)| add(places, segment));
             }
+            // Written into the problem before a plan is made of it (`compose`).
+            Taken::Split { .. } => {}
         }
     }
     (order, path)
@@ -316,6 +419,8 @@ fn vertical(
         outputs: problem.outputs.clone(),
         slices,
         edges: edges(problem, path),
+        splits: Vec::new(),
+        patch: None,
         prediction: PlanPrediction::default(),
         pricing: costs.model().pricing.identity.clone(),
         workload: costs.model().workload,

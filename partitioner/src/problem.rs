@@ -1,6 +1,8 @@
 use crate::PlanError;
+use crate::horizontal::{Horizontal, Source};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use tranche_graph::coarsen::Layer;
+use tranche_graph::shapes::TensorFacts;
 use tranche_graph::{Dimension, Graph, TensorId, TensorKind};
 use tranche_schema::{
     ByteCount, Digest, Document as _, LayerScaling, LinkProfile, MilliCpu, Millis, ModelIdentity, Profile,
@@ -36,6 +38,8 @@ pub struct ProblemLayer {
     pub peak_live: ByteCount,
     /// Part of its time on one thread that threads divide, 0 to 1; 0 where it was not measured.
     pub parallel_share: f64,
+    /// Whether its time or memory stands out from its neighbours'.
+    pub dominant: bool,
 }
 
 /// A tensor that crosses a border between layers, or between a layer and the caller.
@@ -81,6 +85,8 @@ pub struct Problem {
     pub measured: Vec<SliceMeasurement>,
     /// What hand-off takes on the profiled machine, where it was measured.
     pub link: Option<LinkProfile>,
+    /// What is known of splits.
+    pub horizontal: Horizontal,
 }
 
 impl Problem {
@@ -134,6 +140,7 @@ impl Problem {
                 weights: layer_weights,
                 peak_live: measured.peak_live_bytes,
                 parallel_share: parallel_share(measured.scaling.as_ref()),
+                dominant: measured.resource_dominant.is_some(),
             });
         }
         let profile_json = profile
@@ -153,6 +160,7 @@ impl Problem {
             profiled_cpu: MilliCpu(profile.settings.threads.max(1).saturating_mul(1000)),
             measured: profile.slices.clone(),
             link: profile.link,
+            horizontal: Horizontal::of(source(graph, layers, profile, weight_ids)),
         };
         problem.check()?;
         Ok(problem)
@@ -219,6 +227,16 @@ impl Problem {
         }
         Ok(())
     }
+}
+
+/// The graph with what the profile knows of shapes: where it knows too little of a layer, no rule
+/// divides that.
+fn source(graph: &Graph, layers: &[Layer], profile: &Profile, weights: HashMap<TensorId, usize>) -> Source {
+    let known = profile.inner_tensors.iter().chain(&profile.tensors).chain(&profile.outputs);
+    let known = known.map(|spec| (spec.name.clone(), spec.clone())).collect();
+    let mut facts = TensorFacts::declared(graph, &profile.inputs, &profile.dimensions);
+    facts.measure(graph, &known);
+    Source::new(graph, layers, facts, weights)
 }
 
 fn parallel_share(scaling: Option<&LayerScaling>) -> f64 {

@@ -1,5 +1,6 @@
 //! Why each cut is there, and what a reader of the plan should know.
 
+use crate::horizontal::part_name;
 use crate::price::curve::is_near;
 use crate::search::{least_cost, without_each_cut};
 use crate::{Costs, Pricing, Problem, Segment, Strategy};
@@ -28,13 +29,18 @@ pub(crate) fn explain_cuts(
     let without = without_each_cut(costs, &plan.constraints);
     for index in 0..path.len() {
         let reason = match path.get(index + 1) {
+            _ if part_reason(costs, &path[index]).is_some() => {
+                part_reason(costs, &path[index]).unwrap_or_default()
+            }
             Some(_) => cut_reason(costs, strategy, &plan, path, index),
             None if path.len() == 1 => "the whole model in one function".to_owned(),
             None => "runs to the end of the model".to_owned(),
         };
         let best = without.get(path[index].layers.end).copied().flatten();
         let more = |best: f64| best / plan.prediction.cost - 1.0;
-        let without_cut = best.map(more).filter(|more| more.is_finite() && index + 1 < path.len());
+        let is_part = part_reason(costs, &path[index]).is_some();
+        let without_cut =
+            best.map(more).filter(|more| more.is_finite() && index + 1 < path.len() && !is_part);
         if let Some(slice) = plan.slices.get_mut(index) {
             slice.reason = reason;
             slice.without_cut = without_cut;
@@ -42,6 +48,26 @@ pub(crate) fn explain_cuts(
     }
     plan.notes = notes(costs, strategy, &plan, path, problem);
     plan
+}
+
+/// What part of which layers a slice is; none where it is a slice of whole layers.
+fn part_reason(costs: &Costs<'_>, segment: &Segment) -> Option<String> {
+    let basis = costs.problem().horizontal.basis.as_ref()?;
+    let layer = &costs.problem().layers.get(segment.layers.start)?.name;
+    let (split, part) = basis.splits.iter().find_map(|split| {
+        let part = (0..split.parts as usize).find(|&part| part_name(&split.name, part) == *layer)?;
+        Some((split, part))
+    })?;
+    let (first, last) = (split.layers.first()?, split.layers.last()?);
+    Some(format!(
+        "part {} of {} of `{first}`{}: {:.0} % of its work, {} of its {} of weights",
+        part + 1,
+        split.parts,
+        if first == last { String::new() } else { format!(" to `{last}`") },
+        split.work.get(part)? * 100.0,
+        split.weights_bytes.get(part)?,
+        split.whole_weights_bytes,
+    ))
 }
 
 fn total(path: &[Segment]) -> f64 {

@@ -1,4 +1,5 @@
-use crate::measured::{Measured, measured_segments};
+use crate::horizontal::PartNeeds;
+use crate::measured::{Measured, measured_layers, measured_segments};
 use crate::timing::{ShareFactors, Work};
 use crate::{CostModel, Problem, Transport};
 use std::collections::HashMap;
@@ -82,6 +83,8 @@ pub struct Costs<'a> {
     work: Vec<Work>,
     factors: ShareFactors,
     measured: HashMap<(usize, usize), Measured>,
+    /// What was measured of parts of splits, by name of the layer that a part is.
+    measured_parts: HashMap<String, Measured>,
 }
 
 impl<'a> Costs<'a> {
@@ -105,8 +108,9 @@ impl<'a> Costs<'a> {
                 |tensor| if tensor.to_caller { count } else { tensor.consumers.last().copied().unwrap_or(0) },
             )
             .collect();
-        let work = scaled_work(problem);
-        let whole = work.iter().fold(Work::default(), |mut sum, part| {
+        let scale = fused_scale(problem.unsplit());
+        let work = scaled_work(problem, scale);
+        let whole = scaled_work(problem.unsplit(), scale).iter().fold(Work::default(), |mut sum, part| {
             sum.add(*part);
             sum
         });
@@ -122,6 +126,7 @@ impl<'a> Costs<'a> {
             factors: ShareFactors::of(&problem.whole, whole),
             work,
             measured: measured_segments(problem),
+            measured_parts: measured_layers(problem),
         }
     }
 
@@ -177,6 +182,52 @@ impl<'a> Costs<'a> {
     #[must_use]
     pub fn stretch(&self, layers: Range<usize>) -> Option<Stretch<'_>> {
         self.row(layers.start).find(|stretch| stretch.layers.end == layers.end)
+    }
+
+    /// A part of layers that are split, as a stretch of its own.
+    pub(crate) fn part(&self, layers: &Range<usize>, part: &PartNeeds) -> Stretch<'_> {
+        let mut work = Work::default();
+        for (own, share) in self.work[layers.clone()].iter().zip(&part.shares) {
+            work.add(own.times(*share));
+        }
+        let internal = |bytes: &ByteCount| self.model.transport(*bytes, true);
+        let received: u64 = part.receives.iter().map(|bytes| bytes.0).sum();
+        let sent: u64 = part.sends.iter().map(|bytes| bytes.0).sum();
+        let transports = || {
+            part.receives
+                .iter()
+                .map(internal)
+                .map(|way| (way.receive.0, way.object.map_or(0.0, |fees| fees.1)))
+                .chain(
+                    part.sends
+                        .iter()
+                        .map(internal)
+                        .map(|way| (way.send.0, way.object.map_or(0.0, |fees| fees.0))),
+                )
+        };
+        let measured = self.measured_parts.get(&part.name);
+        let need = match measured {
+            Some(Measured { limit: Some(limit), .. }) => self.model.pricing.unbounded_limit(*limit),
+            Some(measured) => self.model.memory_limit(ByteCount(measured.peak.0.saturating_add(sent))),
+            None => self.model.memory_limit(self.expected_memory(
+                part.weights,
+                part.largest,
+                part.busiest,
+                received + sent,
+            )),
+        };
+        Stretch {
+            layers: layers.clone(),
+            need,
+            weights: ByteCount(part.weights),
+            peak_activation: ByteCount(part.busiest),
+            outputs: part.sends.len(),
+            payload: ByteCount(if self.model.object.is_some() { 0 } else { received.max(sent) }),
+            work,
+            handoff: self.model.per_request.0 + transports().map(|(time, _)| time).sum::<f64>(),
+            fees: transports().map(|(_, fees)| fees).sum(),
+            measured,
+        }
     }
 
     /// The cheapest segment of a range, of equally cheap ones the fastest; where no
@@ -305,6 +356,10 @@ impl<'a> Costs<'a> {
 
     /// Least sum over layers, or measured slices, of what running them alone takes.
     fn bound(&self, price: impl Fn(ByteCount, MilliCpu, Millis) -> f64) -> f64 {
+        let unsplit = self.problem.unsplit();
+        if !std::ptr::eq(unsplit, self.problem) {
+            return Costs::new(unsplit, self.model).bound(price);
+        }
         let count = self.problem.layers.len();
         let least = |need: ByteCount, time: &dyn Fn(MilliCpu) -> f64| {
             let mut least = f64::INFINITY;
@@ -410,11 +465,15 @@ pub(crate) fn passing_bytes(
     passing
 }
 
-/// Layer medians scaled so that they add up to the whole model's run.
-fn scaled_work(problem: &Problem) -> Vec<Work> {
+/// What layer medians are to be multiplied with to add up to the whole model's run.
+fn fused_scale(problem: &Problem) -> f64 {
     let sum: f64 = problem.layers.iter().map(|layer| layer.time.0).sum();
     let whole = problem.whole.run.median_ms.0;
-    let fused = if sum > 0.0 && whole > 0.0 { whole / sum } else { 1.0 };
+    if sum > 0.0 && whole > 0.0 { whole / sum } else { 1.0 }
+}
+
+/// Layer medians, scaled.
+fn scaled_work(problem: &Problem, fused: f64) -> Vec<Work> {
     let threads = problem.profiled_cpu.threads();
     problem
         .layers

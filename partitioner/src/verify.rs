@@ -1,4 +1,5 @@
 use crate::Costs;
+use crate::horizontal::{compose, placed_of};
 use crate::plan::cuts_of;
 use std::collections::{HashMap, HashSet};
 use tranche_schema::{Channel, Edge, Plan, SlicePlan, TensorSpec};
@@ -30,6 +31,16 @@ const ROUNDING: f64 = 1e-9;
 /// # Errors
 /// The first broken invariant, naming the slice, node or tensor.
 pub fn verify(costs: &Costs<'_>, plan: &Plan) -> Result<(), String> {
+    if !plan.splits.is_empty() && costs.problem().horizontal.basis.is_none() {
+        let composed = placed_of(costs.problem(), plan).and_then(|placed| compose(costs.problem(), &placed));
+        let (composed, _) = composed.map_err(|error| error.to_string())?;
+        return verify(&Costs::new(&composed, costs.model()), plan);
+    }
+    if let Some(basis) = &costs.problem().horizontal.basis {
+        let same = plan.patch.as_ref().is_none_or(|patch| *patch == basis.patch)
+            && (plan.splits.is_empty() || plan.splits == basis.splits);
+        ensure(same, || "the patch is not what its splits make of the graph".to_owned())?;
+    }
     // Where its layers are not the problem's, the check below says which.
     let order = cuts_of(costs.problem(), plan).map(|(order, _)| order).unwrap_or_default();
     if order.is_sorted() {

@@ -306,10 +306,24 @@ fn assemble(
         outputs: outputs.iter().map(|name| spec_of(known, name)).collect::<Result<_, _>>()?,
         whole: measured.whole(ByteCount(weights), ByteCount(liveness.peak)),
         layers,
+        inner_tensors: inner(graph, known, &crossing),
         tensors: crossing.into_values().collect(),
         slices: Vec::new(),
         link: (request.link)(),
     })
+}
+
+/// Activations that cross no border between layers, as far as known.
+fn inner(
+    graph: &Graph,
+    known: &BTreeMap<String, TensorSpec>,
+    crossing: &BTreeMap<String, TensorSpec>,
+) -> Vec<TensorSpec> {
+    let is_inner = |(name, _): &(&String, &TensorSpec)| {
+        !crossing.contains_key(*name)
+            && graph.find_tensor(name).is_some_and(|id| graph.producer(id).is_some())
+    };
+    known.iter().filter(is_inner).map(|(_, spec)| spec.clone()).collect()
 }
 
 fn spec_of(known: &BTreeMap<String, TensorSpec>, name: &str) -> Result<TensorSpec, ProfilerError> {

@@ -109,6 +109,8 @@ pub struct Split {
     pub name: String,
     /// Layers that are split, in order.
     pub layers: Vec<String>,
+    /// The tensor that the split is said of: the layers' largest output.
+    pub seed: String,
     /// Number of parts.
     pub parts: u32,
     /// Summands are made of this many adjacent places of a contracted axis, or a multiple: heads, say.

@@ -1,6 +1,9 @@
 //! plan.json: which layers run in which function, and what passes between them.
 
-use crate::{ByteCount, Digest, Document, GibSeconds, Header, MilliCpu, Millis, ModelIdentity, TensorSpec};
+use crate::{
+    ByteCount, Digest, Document, GibSeconds, Header, MilliCpu, Millis, ModelIdentity, Patch, Split,
+    TensorSpec,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -134,6 +137,9 @@ pub struct Constraints {
     /// Largest bytes of weights of a slice: what its package may hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_weights_bytes: Option<ByteCount>,
+    /// Most parts that layers may be split into; `None` or 1 for no splits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_parts: Option<u32>,
 }
 
 /// What the partitioner expects of a slice.
@@ -325,6 +331,12 @@ pub struct Plan {
     pub slices: Vec<SlicePlan>,
     /// Every tensor that crosses a border, by producer then name.
     pub edges: Vec<Edge>,
+    /// Layers that run as parts at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<Split>,
+    /// What splits change in the graph that slices are cut out of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patch: Option<Patch>,
     /// What is expected.
     pub prediction: PlanPrediction,
     /// The prices it was made for.

@@ -231,6 +231,9 @@ pub struct Profile {
     pub layers: Vec<LayerProfile>,
     /// Every activation that crosses a border between layers, by name order.
     pub tensors: Vec<TensorSpec>,
+    /// Every other activation, by name order: what splits of layers are found with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inner_tensors: Vec<TensorSpec>,
     /// Slices measured whole, when any were.
     pub slices: Vec<SliceMeasurement>,
     /// What hand-off takes, where it was measured.

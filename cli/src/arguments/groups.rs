@@ -167,4 +167,8 @@ pub struct ChargeArguments {
     #[arg(long, value_name = "MIB")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_weights: Option<u64>,
+    /// Most parts that layers may be split into, to run at once: 1 for none, up to 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_parts: Option<u32>,
 }

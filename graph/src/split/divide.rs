@@ -29,6 +29,8 @@ pub struct DividedPart {
     pub weights: BTreeSet<(TensorId, Need)>,
     /// Its share of each node's work; nodes that it leaves out are not there.
     pub shares: BTreeMap<NodeId, f64>,
+    /// Most bytes of activations that one of its nodes reads and writes.
+    pub busiest: u64,
     /// What it makes of tensors of the region.
     pub(super) made: HashMap<TensorId, Need>,
     /// Nodes, in an order in which they can run, with what is wanted of their outputs.
@@ -226,6 +228,12 @@ impl<'a> Divider<'a> {
             }
         }
         state.shares.insert(id, rewrite.work.clamp(0.0, 1.0));
+        let activations = read(node, &rewrite).filter(|(tensor, _)| !self.graph.is_initializer(*tensor));
+        let read: u64 = activations.map(|(tensor, need)| bytes_of(self.facts, tensor, need)).sum();
+        let written =
+            node.outputs.iter().zip(&wanted).filter_map(|(tensor, need)| Some(((*tensor)?, need.as_ref()?)));
+        let written: u64 = written.map(|(tensor, need)| bytes_of(self.facts, tensor, need)).sum();
+        state.busiest = state.busiest.max(read + written);
         // Kept from the last to the first while the region grows.
         state.rewrites.push((id, rewrite, wanted));
         Ok(())
@@ -234,23 +242,42 @@ impl<'a> Divider<'a> {
     /// Whether the region as it is can be replaced: no part would have to be sent a summand.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        let inside =
-            |tensor: TensorId| self.graph.producer(tensor).is_some_and(|node| self.nodes.contains(&node));
         !self.nodes.is_empty()
             && self.joins.contains_key(&self.seed.0)
-            && self
-                .parts
-                .iter()
-                .all(|part| part.made.iter().all(|(tensor, need)| *need != Need::Summand || inside(*tensor)))
+            && self.parts.iter().all(|part| {
+                part.made.iter().all(|(tensor, need)| *need != Need::Summand || self.is_inside(*tensor))
+            })
     }
 
-    /// Mean share of the nodes' work that a part does, weighed by `effort`, of each part.
+    /// The parts as they are: what they need of tensors made outside is among what they make.
     #[must_use]
-    pub fn work(&self, effort: &dyn Fn(NodeId) -> f64) -> Vec<f64> {
-        let all: f64 = self.nodes.iter().map(|&node| effort(node)).sum();
-        let of =
-            |part: &DividedPart| part.shares.iter().map(|(&node, share)| effort(node) * share).sum::<f64>();
-        self.parts.iter().map(|part| if all > 0.0 { of(part) / all } else { 0.0 }).collect()
+    pub fn parts(&self) -> &[DividedPart] {
+        &self.parts
+    }
+
+    /// Bytes of each weight that a part holds.
+    #[must_use]
+    pub fn weights_of(&self, part: &DividedPart) -> Vec<u64> {
+        part.weights.iter().map(|(weight, need)| bytes_of(self.facts, *weight, need)).collect()
+    }
+
+    /// Bytes of each tensor that a part is sent, by tensor.
+    #[must_use]
+    pub fn pieces_of(&self, part: &DividedPart) -> Vec<u64> {
+        let outside = part.made.iter().filter(|(tensor, _)| !self.is_inside(**tensor));
+        let pieces: BTreeMap<TensorId, u64> =
+            outside.map(|(tensor, need)| (*tensor, bytes_of(self.facts, *tensor, need))).collect();
+        pieces.into_values().collect()
+    }
+
+    /// Bytes of each tensor that a part gives out, by tensor.
+    #[must_use]
+    pub fn outputs_of(&self, part: &DividedPart) -> Vec<u64> {
+        part.outputs.iter().map(|(tensor, need)| bytes_of(self.facts, *tensor, need)).collect()
+    }
+
+    fn is_inside(&self, tensor: TensorId) -> bool {
+        self.graph.producer(tensor).is_some_and(|node| self.nodes.contains(&node))
     }
 
     /// The region as it is.

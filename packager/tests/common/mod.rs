@@ -134,6 +134,7 @@ pub fn profile(graph: &Graph, layers: &[Layer]) -> Profile {
             .flat_map(|layer| &layer.outputs)
             .map(|&tensor| spec(&graph.tensor(tensor).name))
             .collect(),
+        inner_tensors: Vec::new(),
         slices: Vec::new(),
         link: None,
     }

@@ -29,6 +29,7 @@ pub fn render_in_full(plan: &Plan) -> String {
     if let Some(found) = &plan.residual {
         let _ = writeln!(text, "\nMeasured as deployed: {}", residual(found));
     }
+    text.push_str(&super::splits::splits(plan));
     text.push_str(&notes(&plan.notes, usize::MAX));
     text
 }
@@ -62,6 +63,7 @@ fn bounds(constraints: &Constraints) -> Vec<String> {
         latency_ms,
         cold_latency_ms,
         max_weights_bytes,
+        max_parts,
     } = constraints;
     [
         max_memory_bytes.map(|most| format!("memory of a function {most}")),
@@ -70,6 +72,7 @@ fn bounds(constraints: &Constraints) -> Vec<String> {
         min_slices.map(|least| format!("at least {}", super::counted(least as usize, "slice"))),
         latency_ms.map(|most| format!("latency {most}")),
         cold_latency_ms.map(|most| format!("cold latency {most}")),
+        max_parts.filter(|&most| most > 1).map(|most| format!("at most {most} parts of a layer")),
     ]
     .into_iter()
     .flatten()

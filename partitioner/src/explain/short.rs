@@ -20,6 +20,7 @@ pub fn render(plan: &Plan) -> String {
     for line in lines {
         let _ = writeln!(text, "\n{line}");
     }
+    text.push_str(&super::splits::splits(plan));
     text.push_str(&notes(&plan.notes, NOTES));
     text
 }

@@ -49,7 +49,10 @@ impl Branches {
     /// The steps over exactly this range.
     pub(crate) fn steps(&self, range: &Range<usize>) -> impl Iterator<Item = Step> {
         let ways = self.0.get(&(range.start, range.end)).map_or(&[][..], Vec::as_slice);
-        ways.iter().enumerate().map(|(index, parts)| together(range, parts, FIRST_WAY + index as u16))
+        ways.iter().enumerate().map(|(index, parts)| {
+            let segments: Vec<Segment> = parts.iter().map(|(_, segment)| segment.clone()).collect();
+            Step::together(range.end, &segments, FIRST_WAY + index as u16)
+        })
     }
 
     /// The functions of a way, where it is one of branches.
@@ -57,28 +60,6 @@ impl Branches {
         let index = usize::from(way.checked_sub(FIRST_WAY)?);
         self.0.get(&(range.start, range.end))?.get(index).cloned()
     }
-}
-
-/// Costs add up; the slowest tells when all are done.
-fn together(range: &Range<usize>, parts: &Parts, way: u16) -> Step {
-    let mut step = Step {
-        end: range.end as u32,
-        slices: parts.len() as u16,
-        way,
-        cost: 0.0,
-        latency: 0.0,
-        ready: 0.0,
-        cold: 0.0,
-    };
-    for (_, segment) in parts {
-        let one = Step::of(segment, way);
-        step.cost += one.cost;
-        step.latency = step.latency.max(one.latency);
-        // Done at max over branches of max(before, ready) + cold, which this does not understate.
-        step.ready = step.ready.max(one.ready);
-        step.cold = step.cold.max(one.cold);
-    }
-    step
 }
 
 /// Layers that each layer reads from, ascending, each once.

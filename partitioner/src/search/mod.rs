@@ -13,10 +13,12 @@ pub(crate) use bounds::Bounds;
 use branches::Branches;
 use frontier::frontier;
 use labels::{Objective, Solution, TIE, least, within};
+pub(crate) use steps::Step;
 pub(crate) use steps::Taken;
 pub(crate) use steps::Totals;
 use steps::{Path, Steps, totals};
 
+use crate::horizontal::{Candidate, Splits};
 use crate::order::{Order, orders};
 use crate::{CostModel, Costs, Infeasible, Problem};
 use std::ops::Range;
@@ -47,7 +49,7 @@ pub(crate) struct Points {
 
 /// The segmentation of least cost within the constraints, over several orders. Unsplit
 /// wins ties, then fewer slices. Where prices leave a tie ([`crate::Pricing::tie`]), the
-/// fastest of those within it.
+/// fastest of those within it. In the graph's order, `candidates` may run as parts.
 ///
 /// # Errors
 /// When nothing satisfies the constraints.
@@ -55,19 +57,21 @@ pub(crate) fn optimal(
     problem: &Problem,
     model: &CostModel,
     constraints: &Constraints,
+    candidates: &[Candidate],
 ) -> Result<(Choice, Points), Infeasible> {
-    search(problem, model, constraints, true)
+    search(problem, model, constraints, candidates, true)
 }
 
 /// [`optimal`] without the frontier.
 pub(crate) fn least_cost(problem: &Problem, model: &CostModel, constraints: &Constraints) -> Option<Totals> {
-    search(problem, model, constraints, false).ok().map(|(choice, _)| choice.totals)
+    search(problem, model, constraints, &[], false).ok().map(|(choice, _)| choice.totals)
 }
 
 fn search(
     problem: &Problem,
     model: &CostModel,
     constraints: &Constraints,
+    candidates: &[Candidate],
     with_frontier: bool,
 ) -> Result<(Choice, Points), Infeasible> {
     let count = problem.layers.len();
@@ -80,7 +84,11 @@ fn search(
         let costs = Costs::new(&reordered, model);
         let bounds = Bounds::new(constraints, &costs)?;
         let branches = Branches::find(&reordered, model, &bounds);
-        let steps = Steps::new(&costs, &bounds, &branches);
+        let splits = match order.layers.is_sorted() {
+            true => Splits::price(&costs, &bounds, candidates),
+            false => Splits::default(),
+        };
+        let steps = Steps::with_splits(&costs, &bounds, &branches, &splits);
         match solve(&steps) {
             Some(solution) => {
                 let choice = chosen(&steps, order, &solution);
@@ -118,7 +126,8 @@ pub(crate) fn points_around(
     constraints: &Constraints,
     chosen: FrontierPoint,
 ) -> Points {
-    let mut points = search(problem, model, constraints, true).map(|(_, points)| points).unwrap_or_default();
+    let mut points =
+        search(problem, model, constraints, &[], true).map(|(_, points)| points).unwrap_or_default();
     points.points.iter_mut().for_each(|point| point.chosen = false);
     let totals = Totals { cost: chosen.cost, latency: chosen.latency_ms.0, ..Totals::default() };
     points.points.push(FrontierPoint { chosen: true, ..chosen });
@@ -162,8 +171,8 @@ pub(crate) fn sized_within(
 }
 
 /// The segmentation of least latency, of equally fast ones the cheapest: what Gillis (Yu
-/// and others, ICDCS 2021) looks for in its latency-optimal mode, on a chain and without
-/// its splits inside layers.
+/// and others, ICDCS 2021) looks for in its latency-optimal mode, on a chain. `candidates` may
+/// run as parts.
 ///
 /// # Errors
 /// When nothing satisfies the constraints.
@@ -171,11 +180,13 @@ pub(crate) fn fastest(
     problem: &Problem,
     model: &CostModel,
     constraints: &Constraints,
+    candidates: &[Candidate],
 ) -> Result<Choice, Infeasible> {
     let costs = Costs::new(problem, model);
     let bounds = Bounds::new(constraints, &costs)?;
     let branches = Branches::find(problem, model, &bounds);
-    let steps = Steps::new(&costs, &bounds, &branches);
+    let splits = Splits::price(&costs, &bounds, candidates);
+    let steps = Steps::with_splits(&costs, &bounds, &branches, &splits);
     let scale = least(&steps, |step| step.latency)
         .best()
         .zip(least(&steps, |step| step.cost).best())

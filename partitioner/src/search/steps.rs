@@ -3,8 +3,10 @@
 
 use super::bounds::Bounds;
 use super::branches::Branches;
+use crate::horizontal::{Candidate, Splits};
 use crate::{Costs, Segment};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// Largest number of layers whose steps are all kept; beyond it they are priced anew in
 /// each pass.
@@ -42,6 +44,23 @@ impl Step {
         }
     }
 
+    /// Functions that run at once: costs add up, the slowest tells when all are done.
+    pub(crate) fn together(end: usize, segments: &[Segment], way: u16) -> Self {
+        let slices = segments.len() as u16;
+        let none = Self { end: end as u32, slices, way, cost: 0.0, latency: 0.0, ready: 0.0, cold: 0.0 };
+        segments.iter().fold(none, |step, segment| {
+            let one = Self::of(segment, way);
+            Self {
+                cost: step.cost + one.cost,
+                latency: step.latency.max(one.latency),
+                // Done at max over functions of max(before, ready) + cold, which this does not understate.
+                ready: step.ready.max(one.ready),
+                cold: step.cold.max(one.cold),
+                ..step
+            }
+        })
+    }
+
     /// When a cold request is done here that was done before at `finish`.
     pub(crate) fn cold_finish(&self, finish: f64) -> f64 {
         finish.max(self.ready) + self.cold
@@ -62,12 +81,23 @@ pub(crate) struct Steps<'a> {
     pub(crate) costs: &'a Costs<'a>,
     pub(crate) bounds: &'a Bounds,
     branches: &'a Branches,
+    splits: &'a Splits<'a>,
     kept: Option<Vec<Vec<Step>>>,
 }
 
 impl<'a> Steps<'a> {
     pub(crate) fn new(costs: &'a Costs<'a>, bounds: &'a Bounds, branches: &'a Branches) -> Self {
-        let mut steps = Self { costs, bounds, branches, kept: None };
+        static NONE: LazyLock<Splits<'static>> = LazyLock::new(Splits::default);
+        Self::with_splits(costs, bounds, branches, &NONE)
+    }
+
+    pub(crate) fn with_splits(
+        costs: &'a Costs<'a>,
+        bounds: &'a Bounds,
+        branches: &'a Branches,
+        splits: &'a Splits<'a>,
+    ) -> Self {
+        let mut steps = Self { costs, bounds, branches, splits, kept: None };
         let count = steps.count();
         if count <= KEPT_LAYERS || bounds.fixed.is_some() {
             let mut buffer = Vec::new();
@@ -111,6 +141,7 @@ impl<'a> Steps<'a> {
             self.costs.offers(&stretch, &mut offers);
             self.take(&offers, row);
             row.extend(self.branches.steps(&stretch.layers));
+            row.extend(self.splits.steps(&stretch.layers));
         }
     }
 
@@ -139,6 +170,9 @@ impl<'a> Steps<'a> {
     /// What a step runs in which functions.
     pub(crate) fn taken(&self, first: usize, step: &Step) -> Taken {
         let layers = first..step.end as usize;
+        if let Some((candidate, parts)) = self.splits.taken(&layers, step.way) {
+            return Taken::Split { candidate: candidate.clone(), parts };
+        }
         if let Some(branches) = self.branches.parts(&layers, step.way) {
             return Taken::Branches { layers, parts: branches };
         }
@@ -162,16 +196,24 @@ pub(crate) enum Taken {
         /// Those of each function, with its price.
         parts: Vec<(Vec<usize>, Segment)>,
     },
+    /// Layers as parts that run at once.
+    Split {
+        /// The layers and the way.
+        candidate: Candidate,
+        /// Each part with its price.
+        parts: Vec<Segment>,
+    },
 }
 
 impl Taken {
     /// The priced functions.
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
-        let (one, many): (Option<&Segment>, &[(Vec<usize>, Segment)]) = match self {
-            Self::Slice(segment) => (Some(segment), &[]),
-            Self::Branches { parts, .. } => (None, parts),
+        let (alone, branches): (&[Segment], &[(Vec<usize>, Segment)]) = match self {
+            Self::Slice(segment) => (std::slice::from_ref(segment), &[]),
+            Self::Branches { parts, .. } => (&[], parts),
+            Self::Split { parts, .. } => (parts, &[]),
         };
-        one.into_iter().chain(many.iter().map(|(_, segment)| segment))
+        alone.iter().chain(branches.iter().map(|(_, segment)| segment))
     }
 }
 

@@ -54,6 +54,7 @@ pub fn problem(layers: &[TestLayer], weights: &[u64], tensors: Vec<BorderTensor>
                 weights: layer.weights.clone(),
                 peak_live: ByteCount(layer.live),
                 parallel_share: layer.parallel,
+                dominant: false,
             })
             .collect(),
         tensors,
@@ -66,6 +67,7 @@ pub fn problem(layers: &[TestLayer], weights: &[u64], tensors: Vec<BorderTensor>
         profiled_cpu: MilliCpu(1000),
         measured: Vec::new(),
         link: None,
+        horizontal: tranche_partitioner::Horizontal::default(),
     }
 }
 

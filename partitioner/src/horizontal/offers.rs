@@ -1,0 +1,88 @@
+//! Candidates priced as functions, for the search.
+
+use super::candidates::Candidate;
+use crate::search::{Bounds, Step};
+use crate::{Costs, Segment};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Ways of a range from here on are splits.
+pub(crate) const FIRST_WAY: u16 = 2000;
+
+/// A candidate at chosen sizes.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Priced {
+    /// Which candidate.
+    pub(crate) candidate: usize,
+    /// Each part.
+    pub(crate) segments: Vec<Segment>,
+}
+
+/// Ways to run ranges of the graph's order as parts.
+#[derive(Default)]
+pub(crate) struct Splits<'a> {
+    candidates: &'a [Candidate],
+    ways: HashMap<(usize, usize), Vec<Priced>>,
+}
+
+impl<'a> Splits<'a> {
+    /// Those candidates whose parts all fit into functions, each once at the cheapest sizes and once at
+    /// the fastest.
+    pub(crate) fn price(costs: &Costs<'_>, bounds: &Bounds, candidates: &'a [Candidate]) -> Self {
+        let mut ways: HashMap<(usize, usize), Vec<Priced>> = HashMap::new();
+        if bounds.fixed.is_some() {
+            return Self::default();
+        }
+        for (index, candidate) in candidates.iter().enumerate() {
+            let Some(offers) = offers(costs, bounds, candidate) else { continue };
+            let pick = |better: fn(&Segment, &Segment) -> std::cmp::Ordering| -> Vec<Segment> {
+                offers
+                    .iter()
+                    .filter_map(|offers| offers.iter().min_by(|a, b| better(a, b)).cloned())
+                    .collect()
+            };
+            let cheapest = pick(|a, b| a.cost.total_cmp(&b.cost).then(a.latency.0.total_cmp(&b.latency.0)));
+            let fastest = pick(|a, b| a.latency.0.total_cmp(&b.latency.0).then(a.cost.total_cmp(&b.cost)));
+            let here = ways.entry((candidate.layers.start, candidate.layers.end)).or_default();
+            if fastest != cheapest {
+                here.push(Priced { candidate: index, segments: fastest });
+            }
+            here.push(Priced { candidate: index, segments: cheapest });
+        }
+        Self { candidates, ways }
+    }
+
+    /// The steps over exactly this range.
+    pub(crate) fn steps(&self, range: &Range<usize>) -> impl Iterator<Item = Step> {
+        let ways = self.ways.get(&(range.start, range.end)).map_or(&[][..], Vec::as_slice);
+        ways.iter()
+            .enumerate()
+            .map(|(index, way)| Step::together(range.end, &way.segments, FIRST_WAY + index as u16))
+    }
+
+    /// The candidate and its parts of a way, where it is one of splits.
+    pub(crate) fn taken(&self, range: &Range<usize>, way: u16) -> Option<(&'a Candidate, Vec<Segment>)> {
+        let index = usize::from(way.checked_sub(FIRST_WAY)?);
+        let priced = self.ways.get(&(range.start, range.end))?.get(index)?;
+        Some((self.candidates.get(priced.candidate)?, priced.segments.clone()))
+    }
+}
+
+/// Admitted sizes of each part; none where a part has none.
+fn offers(costs: &Costs<'_>, bounds: &Bounds, candidate: &Candidate) -> Option<Vec<Vec<Segment>>> {
+    let mut all = Vec::with_capacity(candidate.parts.len());
+    for part in &candidate.parts {
+        let stretch = costs.part(&candidate.layers, part);
+        if !bounds.admits(&stretch) {
+            return None;
+        }
+        let mut offers = Vec::new();
+        costs.offers(&stretch, &mut offers);
+        offers.retain(|segment| bounds.admits_size(segment));
+        if offers.is_empty() {
+            return None;
+        }
+        all.push(offers);
+    }
+    Some(all)
+}
