@@ -73,6 +73,11 @@ impl Case {
         self
     }
 
+    /// Stored integers in a row.
+    pub fn integers(self, name: &str, values: &[i64]) -> Self {
+        self.stored(name, &crate::support::integers(&[values.len() as u64], values))
+    }
+
     /// A node named after its first output.
     pub fn node(self, operator: &str, inputs: &[&str], outputs: &[&str]) -> Self {
         self.node_with(operator, inputs, outputs, vec![])
@@ -129,7 +134,33 @@ pub fn text(name: &str, value: &str) -> onnx::AttributeProto {
     }
 }
 
-fn onnxruntime() -> &'static OnnxRuntimeEngine {
+/// A real number as an attribute.
+pub fn real(name: &str, value: f32) -> onnx::AttributeProto {
+    onnx::AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(onnx::attribute_proto::AttributeType::Float as i32),
+        f: Some(value),
+        ..Default::default()
+    }
+}
+
+/// Real numbers as an attribute.
+pub fn reals(name: &str, values: &[f32]) -> onnx::AttributeProto {
+    onnx::AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(onnx::attribute_proto::AttributeType::Floats as i32),
+        floats: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+/// Whether every part has a place.
+pub fn is_filled(join: &Join) -> bool {
+    let Join::Concat { bounds, .. } = join else { return true };
+    bounds.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+pub fn onnxruntime() -> &'static OnnxRuntimeEngine {
     static ENGINE: LazyLock<OnnxRuntimeEngine> = LazyLock::new(|| {
         open_onnxruntime(None).expect("these tests need ONNX Runtime: run `tranche engine add onnxruntime`")
     });
@@ -190,9 +221,14 @@ impl Whole {
         Join::Concat { axis, bounds: even_bounds(shape[axis as usize], parts) }
     }
 
-    /// Divides the whole model into parts that make its output so, and compares what they make,
-    /// joined, with what the whole makes, on both engines.
+    /// [`Whole::agrees_on`] both engines.
     pub fn agrees(&self, join: Join, parts: usize, grain: u64) -> Division {
+        self.agrees_on(&[&TractEngine::new(), onnxruntime()], join, parts, grain)
+    }
+
+    /// Divides the whole model into parts that make its output so, and compares what they make,
+    /// joined, with what the whole makes, on each of these engines.
+    pub fn agrees_on(&self, engines: &[&dyn Engine], join: Join, parts: usize, grain: u64) -> Division {
         let division = self.divide(join, parts, grain).unwrap_or_else(|refusal| panic!("{refusal}"));
         let (graph, facts) = self.graph();
         let written = write(&graph, &facts, &division, Names { split: "s" });
@@ -200,7 +236,7 @@ impl Whole {
         let builder = ModelBuilder::new();
         let fixture = builder.write();
         split.model().save(&fixture.path).unwrap();
-        for engine in [&TractEngine::new() as &dyn Engine, onnxruntime()] {
+        for &engine in engines {
             let (whole, parts) = (self.run(engine, &self.model), self.run(engine, &fixture));
             assert_eq!(whole.shape(), parts.shape(), "{}", engine.name());
             assert_close(engine.name(), &whole, &parts);
