@@ -8,7 +8,8 @@ use tranche_schema::Join;
 fn batch_normalization(version: i64, extents: &[u64]) -> Whole {
     let channels = extents[1];
     let variance: Vec<f32> = (0..channels).map(|channel| 0.5 + channel as f32 / 3.0).collect();
-    let case = Case::new().version(version).input("x", extents).weight("s", &[channels]).weight("b", &[channels]);
+    let case =
+        Case::new().version(version).input("x", extents).weight("s", &[channels]).weight("b", &[channels]);
     case.weight("m", &[channels])
         .stored("v", &floats(&[channels], &variance))
         .node_with("BatchNormalization", &["x", "s", "b", "m", "v"], &["n"], vec![real("epsilon", 1e-3)])
@@ -80,14 +81,19 @@ fn statistics_are_not_divided() {
     assert!(whole.refusal(whole.even(3, 2), 2).reason.contains("over all places"));
     let refusal = whole.refusal(Join::Concat { axis: 1, bounds: vec![0, 1, 4] }, 2);
     assert_eq!(refusal.grain, Some(2), "{refusal}");
-    let whole = Case::new().input("x", &[1, 6, 5, 4]).node_with("LRN", &["x"], &["y"], vec![integer("size", 3)]).done();
+    let whole = Case::new()
+        .input("x", &[1, 6, 5, 4])
+        .node_with("LRN", &["x"], &["y"], vec![integer("size", 3)])
+        .done();
     assert!(whole.refusal(whole.even(1, 2), 2).reason.contains("beside it"));
 }
 
 #[test]
 fn a_whole_sum_is_normalised() {
-    let case = Case::new().input("x", &[1, 6, 5, 4]).weight("w", &[2, 6, 1, 1]).weight("s", &[2]).weight("b", &[2]);
-    let case = case.weight("m", &[2]).stored("v", &floats(&[2], &[1.0, 2.0])).node("Conv", &["x", "w"], &["c"]);
+    let case =
+        Case::new().input("x", &[1, 6, 5, 4]).weight("w", &[2, 6, 1, 1]).weight("s", &[2]).weight("b", &[2]);
+    let case =
+        case.weight("m", &[2]).stored("v", &floats(&[2], &[1.0, 2.0])).node("Conv", &["x", "w"], &["c"]);
     let whole = case.node("BatchNormalization", &["c", "s", "b", "m", "v"], &["y"]).done();
     assert!(whole.refusal(Join::Sum, 2).reason.contains("not linear"));
 }

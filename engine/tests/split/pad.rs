@@ -70,7 +70,8 @@ fn a_part_of_padding_alone_is_refused() {
 }
 
 fn padded_sum(value: Option<f32>) -> Whole {
-    let case = Case::new().input("x", &[1, 6, 7, 7]).weight("w", &[4, 6, 1, 1]).node("Conv", &["x", "w"], &["c"]);
+    let case =
+        Case::new().input("x", &[1, 6, 7, 7]).weight("w", &[4, 6, 1, 1]).node("Conv", &["x", "w"], &["c"]);
     let case = case.integers("p", &[0, 0, 1, 1, 0, 0, 1, 1]);
     match value {
         Some(value) => case.stored("v", &floats(&[], &[value])).node("Pad", &["c", "p", "v"], &["y"]).done(),

@@ -18,7 +18,8 @@ struct Shape {
 const EXTENTS: [u64; 4] = [2, 3, 9, 7];
 
 fn resized(shape: &Shape) -> Whole {
-    let mut attributes = vec![text("mode", shape.mode), text("coordinate_transformation_mode", shape.mapping)];
+    let mut attributes =
+        vec![text("mode", shape.mode), text("coordinate_transformation_mode", shape.mapping)];
     if shape.mode == "nearest" {
         attributes.push(text("nearest_mode", shape.rounding));
     }
@@ -31,7 +32,8 @@ fn resized(shape: &Shape) -> Whole {
         attributes.push(integers("axes", &[2, 3]));
     }
     if shape.by_sizes {
-        let sizes = [EXTENTS[0], EXTENTS[1], EXTENTS[2] * height, EXTENTS[3] * width].map(|extent| extent as i64);
+        let sizes =
+            [EXTENTS[0], EXTENTS[1], EXTENTS[2] * height, EXTENTS[3] * width].map(|extent| extent as i64);
         let case = case.integers("s", &sizes[from..]);
         return case.node_with("Resize", &["t", "", "", "s"], &["y"], attributes).done();
     }
@@ -115,8 +117,11 @@ fn copies_and_mixtures_agree_on_both_engines() {
 fn copies_need_no_halo() {
     let whole = resized(&NEAREST);
     let division = whole.agrees(Join::Concat { axis: 2, bounds: vec![0, 8, 18] }, 2, 1);
-    let read: Vec<u64> =
-        division.parts.iter().flat_map(|part| part.pieces.values().map(|need| need.shape(&EXTENTS)[2])).collect();
+    let read: Vec<u64> = division
+        .parts
+        .iter()
+        .flat_map(|part| part.pieces.values().map(|need| need.shape(&EXTENTS)[2]))
+        .collect();
     assert_eq!(read, [4, 5]);
 }
 

@@ -12,7 +12,8 @@ fn sliced(version: i64, height: Cut, width: Cut) -> Whole {
     let case = Case::new().version(version).input("x", &[2, 3, 12, 9]).node("Tanh", &["x"], &["t"]);
     let (starts, ends) = ([height.0, width.0], [height.1, width.1]);
     let case = if version < 10 {
-        let attributes = vec![integers("starts", &starts), integers("ends", &ends), integers("axes", &[2, 3])];
+        let attributes =
+            vec![integers("starts", &starts), integers("ends", &ends), integers("axes", &[2, 3])];
         case.node_with("Slice", &["t"], &["s"], attributes)
     } else {
         case.integers("starts", &starts)
@@ -27,7 +28,11 @@ fn sliced(version: i64, height: Cut, width: Cut) -> Whole {
 fn forward(extent: i64) -> impl Strategy<Value = Cut> {
     (0..3_i64, 0..3_i64, 1..3_i64, any::<bool>()).prop_map(move |(start, left, step, from_end)| {
         let (start, end) = (start, extent - left);
-        if from_end { (start - extent, if left == 0 { i64::MAX } else { -left }, step) } else { (start, end, step) }
+        if from_end {
+            (start - extent, if left == 0 { i64::MAX } else { -left }, step)
+        } else {
+            (start, end, step)
+        }
     })
 }
 

@@ -130,7 +130,9 @@ fn axes(part: &Part<'_>) -> Result<Vec<Axis>, Refusal> {
     }
     let list = |name: &str, default: i64, count: usize| match part.integer_list(name) {
         None | Some([]) => Ok(vec![default; count]),
-        Some(values) if values.len() == count && values.iter().all(|&value| value >= 0) => Ok(values.to_vec()),
+        Some(values) if values.len() == count && values.iter().all(|&value| value >= 0) => {
+            Ok(values.to_vec())
+        }
         Some(_) => Err(part.refuse(format!("`{name}` has the wrong length, or is negative"))),
     };
     let (strides, dilations) = (list("strides", 1, count)?, list("dilations", 1, count)?);
@@ -156,7 +158,8 @@ fn axes(part: &Part<'_>) -> Result<Vec<Axis>, Refusal> {
             "" | "NOTSET" if !is_asked_for => Ok(axis),
             "VALID" if !is_asked_for => Ok(Axis { before: 0, after: 0, ..axis }),
             _ if total >= 0 && total % 2 == 0 => Ok(Axis { before: total / 2, after: total / 2, ..axis }),
-            _ => Err(part.refuse("its padding follows from its extent and is uneven, which engines read differently")),
+            _ => Err(part
+                .refuse("its padding follows from its extent and is uneven, which engines read differently")),
         }
     };
     (0..count).map(axis).collect()

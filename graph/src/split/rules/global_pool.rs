@@ -87,11 +87,8 @@ fn summand(
     }
     let mean = Operation { outputs: vec![Argument::Local("mean")], ..Operation::same(part, &needs) };
     let weight = Constant { element_type, shape: vec![], values: vec![share] };
-    let weighted = Operation::of(
-        "Mul",
-        vec![Argument::Local("mean"), Argument::Constant(weight)],
-        Argument::Output(0),
-    );
+    let weighted =
+        Operation::of("Mul", vec![Argument::Local("mean"), Argument::Constant(weight)], Argument::Output(0));
     Ok(Rewrite { needs, operations: vec![mean, weighted], work: share })
 }
 

@@ -65,7 +65,7 @@ pub(super) fn contracts(node: &Node) -> bool {
 
 /// Places of the inputs in which the node is linear: a sum of such inputs gives the sum of outputs.
 pub(super) fn linear_inputs(node: &Node) -> impl Iterator<Item = usize> + use<> {
-    let places = match (node.domain(), node.operator()) {
+    match (node.domain(), node.operator()) {
         ("", "Add") => 0..2,
         (
             "",
@@ -73,6 +73,5 @@ pub(super) fn linear_inputs(node: &Node) -> impl Iterator<Item = usize> + use<> 
             | "AveragePool" | "DepthToSpace" | "SpaceToDepth" | "Pad" | "Resize" | "Upsample" | "Slice",
         ) => 0..1,
         _ => 0..0,
-    };
-    places
+    }
 }

@@ -37,9 +37,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     };
     match (operator, axis) {
         (_, 0) | ("BatchNormalization" | "LRN", 2..) => Ok(Rewrite::same(part, needs(Need::Whole), work)),
-        ("BatchNormalization" | "InstanceNormalization", 1) => {
-            Ok(Rewrite::same(part, needs(along(0)), work))
-        }
+        ("BatchNormalization" | "InstanceNormalization", 1) => Ok(Rewrite::same(part, needs(along(0)), work)),
         ("GroupNormalization", 1) => groups(part, ranges, work),
         ("LRN", _) => Err(part.refuse("a channel is divided by a sum over those beside it")),
         _ => Err(part.refuse("its mean and variance are over all places of space")),
@@ -56,11 +54,8 @@ fn groups(part: &Part<'_>, ranges: &Ranges, work: f64) -> Result<Rewrite, Refusa
         let is_by_group = part.shape(place)?.first() == Some(&count) && count != channels;
         Ok(Need::Along { axis: 0, ranges: if is_by_group { groups.clone() } else { ranges.clone() } })
     };
-    let needs = vec![
-        Some(Need::Along { axis: 1, ranges: ranges.clone() }),
-        Some(vector(1)?),
-        Some(vector(2)?),
-    ];
+    let needs =
+        vec![Some(Need::Along { axis: 1, ranges: ranges.clone() }), Some(vector(1)?), Some(vector(2)?)];
     let held = AttributeValue::Integer(groups.count() as i64);
     let operations = vec![Operation::same(part, &needs).with("num_groups", held)];
     Ok(Rewrite { needs, operations, work })

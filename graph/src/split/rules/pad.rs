@@ -15,7 +15,8 @@ use tranche_schema::AttributeValue;
 
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     let mode = part.text("mode").unwrap_or_else(|| "constant".to_owned());
-    let mut needs: Vec<Option<Need>> = part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
+    let mut needs: Vec<Option<Need>> =
+        part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
     match part.only()? {
         Need::Whole => Ok(Rewrite::whole(part)),
         Need::Summand if mode != "constant" || pads_with_zero(part) => {
@@ -44,8 +45,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
             };
             let tile = tile(start as i64 - before, end as i64 - before, extent);
             let need = (tile.from < tile.to).then(|| Need::range(*axis, tile.from as u64, tile.to as u64));
-            let need =
-                need.flatten().ok_or_else(|| part.refuse("a part would be made of padding alone"))?;
+            let need = need.flatten().ok_or_else(|| part.refuse("a part would be made of padding alone"))?;
             needs[0] = Some(need);
             let mut operation = padding.written(part, &mut needs, *axis, tile.before, tile.after);
             let made = tile.before + tile.to - tile.from + tile.after;
@@ -145,8 +145,12 @@ impl Padding {
             true => (before, after),
             false => (padded.1, padded.2),
         };
-        let pads: Vec<i64> =
-            self.axes.iter().map(|padded| of(padded).0).chain(self.axes.iter().map(|padded| of(padded).1)).collect();
+        let pads: Vec<i64> = self
+            .axes
+            .iter()
+            .map(|padded| of(padded).0)
+            .chain(self.axes.iter().map(|padded| of(padded).1))
+            .collect();
         if !self.is_input {
             return Operation::same(part, needs).with("pads", AttributeValue::Integers(pads));
         }

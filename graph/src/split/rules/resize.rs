@@ -16,7 +16,8 @@ use super::super::part::{Argument, Constant, Operation, Part, Rewrite};
 use super::super::{Need, Refusal};
 
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
-    let mut needs: Vec<Option<Need>> = part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
+    let mut needs: Vec<Option<Need>> =
+        part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
     let (axis, ranges) = match part.only()? {
         Need::Whole => return Ok(Rewrite::whole(part)),
         Need::Summand => {
@@ -55,13 +56,16 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
 fn halo(part: &Part<'_>) -> Result<u64, Refusal> {
     let mode = part.text("mode").unwrap_or_else(|| "nearest".to_owned());
     let is_first = part.node.operator() == "Upsample" || part.opset() < 11;
-    let mapping = if is_first { Some("asymmetric".to_owned()) } else { part.text("coordinate_transformation_mode") };
+    let mapping =
+        if is_first { Some("asymmetric".to_owned()) } else { part.text("coordinate_transformation_mode") };
     let mapping = mapping.unwrap_or_else(|| "half_pixel".to_owned());
     let rounding = if is_first { Some("floor".to_owned()) } else { part.text("nearest_mode") };
     let rounding = rounding.unwrap_or_else(|| "round_prefer_floor".to_owned());
     let is_half = matches!(mapping.as_str(), "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric");
     if !is_half && mapping != "asymmetric" {
-        return Err(part.refuse(format!("with `{mapping}`, a part would be read at other places than the whole")));
+        return Err(
+            part.refuse(format!("with `{mapping}`, a part would be read at other places than the whole"))
+        );
     }
     if part.integer("antialias", 0) != 0 {
         return Err(part.refuse("it smooths before it resizes"));

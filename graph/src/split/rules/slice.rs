@@ -21,7 +21,8 @@ struct Cut {
 }
 
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
-    let mut needs: Vec<Option<Need>> = part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
+    let mut needs: Vec<Option<Need>> =
+        part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
     let (axis, ranges) = match part.only()? {
         Need::Whole => return Ok(Rewrite::whole(part)),
         Need::Summand => {
@@ -46,8 +47,9 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         cuts.remove(own);
         ranges.shifted(start as u64)
     } else {
-        let (first, end) =
-            ranges.single().ok_or_else(|| part.refuse("places that are not adjacent are wanted of every so many"))?;
+        let (first, end) = ranges
+            .single()
+            .ok_or_else(|| part.refuse("places that are not adjacent are wanted of every so many"))?;
         let ends = (start + step * first as i64, start + step * (end as i64 - 1));
         let (from, to) = (ends.0.min(ends.1), ends.0.max(ends.1) + 1);
         let held = to - from;
@@ -89,12 +91,8 @@ fn cuts(part: &Part<'_>) -> Result<Vec<Cut>, Refusal> {
     if [starts.len(), ends.len(), steps.len()] != [axes.len(); 3] || steps.contains(&0) {
         return Err(part.refuse("its starts, ends and axes differ in number, or a step is 0"));
     }
-    let cut = |place: usize| Cut {
-        axis: axes[place],
-        start: starts[place],
-        end: ends[place],
-        step: steps[place],
-    };
+    let cut =
+        |place: usize| Cut { axis: axes[place], start: starts[place], end: ends[place], step: steps[place] };
     Ok((0..axes.len()).map(cut).collect())
 }
 

@@ -32,9 +32,11 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
             Some(Wanted { place, need: need.as_ref()?, start: bounds[0], end: bounds[1] })
         })
         .collect();
-    let is_same = wanted.len() == part.wanted.len() && wanted.windows(2).all(|pair| pair[0].need == pair[1].need);
+    let is_same =
+        wanted.len() == part.wanted.len() && wanted.windows(2).all(|pair| pair[0].need == pair[1].need);
     let first = wanted.first().map(|wanted| wanted.need);
-    let mut needs: Vec<Option<Need>> = part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
+    let mut needs: Vec<Option<Need>> =
+        part.node.inputs.iter().map(|input| input.map(|_| Need::Whole)).collect();
     match first {
         Some(Need::Along { axis: other, ranges }) if is_same && *other != axis => {
             needs[0] = first.cloned();
@@ -84,7 +86,8 @@ fn split(
     } else if part.opset() < 13 {
         operation = Operation { outputs, ..operation }.with("split", AttributeValue::Integers(counts));
     } else {
-        operation = Operation { outputs, inputs: vec![Argument::Input(0), Constant::integers(&counts)], ..operation };
+        operation =
+            Operation { outputs, inputs: vec![Argument::Input(0), Constant::integers(&counts)], ..operation };
     }
     Ok(Rewrite { needs, operations: vec![operation], work })
 }

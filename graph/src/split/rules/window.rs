@@ -49,7 +49,9 @@ impl Window {
         }
         let automatic = part.text("auto_pad").unwrap_or_else(|| "NOTSET".to_owned());
         if part.integer("ceil_mode", 0) != 0 && !matches!(automatic.as_str(), "NOTSET" | "") {
-            return Err(part.refuse("it has both `ceil_mode` and `auto_pad`, of which engines make different things"));
+            return Err(
+                part.refuse("it has both `ceil_mode` and `auto_pad`, of which engines make different things")
+            );
         }
         let (before, after) = match automatic.as_str() {
             "NOTSET" | "" => {
