@@ -69,9 +69,9 @@ proptest! {
         };
         let division = whole.done().agrees(Join::Sum, parts, 1);
         // Each part reads its rows and the halo.
-        prop_assert!(division.parts.iter().flat_map(|part| part.pieces.values()).all(|need| {
-            need.shape(&[2, 3, height, 6])[2] <= height.div_ceil(parts as u64) + 2
-        }));
+        let pieces = division.parts.iter().flat_map(|part| part.pieces.values());
+        let most = pieces.map(|need| need.shape(&[2, 3, height, 6])[2]).max().unwrap();
+        prop_assert!(most <= height.div_ceil(parts as u64) + 2);
     }
 }
 
