@@ -102,7 +102,7 @@ proptest! {
 
     #[test]
     fn paddings_that_follow_from_the_extent(shape in shapes(), parts in 2_usize..4) {
-        let shape = Shape { strides: [2, 2], dilations: [1, 1], kernel: [4, 2], more: [0, 0], ..shape };
+        let shape = Shape { strides: [2, 2], dilations: [1, 1], kernel: [4, 4], more: [0, 0], ..shape };
         for form in [
             vec![text("auto_pad", "VALID")],
             vec![text("auto_pad", "SAME_UPPER")],

@@ -31,15 +31,18 @@ fn resized(shape: &Shape) -> Whole {
     if has_axes {
         attributes.push(integers("axes", &[2, 3]));
     }
+    // The region and, beside sizes, the scales are left out from version 13 on, and empty before.
+    let case = if shape.version < 13 { case.stored("none", &floats(&[0], &[])) } else { case };
+    let none = if shape.version < 13 { "none" } else { "" };
     if shape.by_sizes {
         let sizes =
             [EXTENTS[0], EXTENTS[1], EXTENTS[2] * height, EXTENTS[3] * width].map(|extent| extent as i64);
         let case = case.integers("s", &sizes[from..]);
-        return case.node_with("Resize", &["t", "", "", "s"], &["y"], attributes).done();
+        return case.node_with("Resize", &["t", none, none, "s"], &["y"], attributes).done();
     }
     let scales = [1.0, 1.0, height as f32, width as f32];
     let case = case.stored("s", &floats(&[4 - from as u64], &scales[from..]));
-    case.node_with("Resize", &["t", "", "s"], &["y"], attributes).done()
+    case.node_with("Resize", &["t", none, "s"], &["y"], attributes).done()
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
