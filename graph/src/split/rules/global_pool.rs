@@ -66,15 +66,13 @@ fn summand(
     if !sums(operator) {
         return Err(part.refuse("it is not a sum of what it reduces"));
     }
-    let mut found = Err(part.refuse("it reduces no axis, so it adds nothing up"));
-    for &axis in reduced {
-        let extent = input.get(axis).copied().unwrap_or(1);
-        found = part.contraction(extent).map(|ranges| (axis, extent, ranges));
-        if found.is_ok() {
-            break;
-        }
-    }
-    let (axis, extent, ranges) = found?;
+    let extent = |axis: usize| input.get(axis).copied().unwrap_or(1);
+    // One that is long enough for all parts: each chooses for itself, and they must choose the same.
+    let grain = part.grain.max(1);
+    let is_enough = |extent: u64| extent.is_multiple_of(grain) && extent / grain >= part.count as u64;
+    let axis = reduced.iter().copied().find(|&axis| is_enough(extent(axis))).or(reduced.first().copied());
+    let axis = axis.ok_or_else(|| part.refuse("it reduces no axis, so it adds nothing up"))?;
+    let (extent, ranges) = (extent(axis), part.contraction(extent(axis))?);
     let share = ranges.count() as f64 / extent.max(1) as f64;
     needs[0] = Some(Need::Along { axis, ranges });
     if !is_mean(operator) {
