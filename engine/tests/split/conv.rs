@@ -1,6 +1,6 @@
 //! Tiles, channels and summands of convolutions.
 
-use crate::harness::{Case, Whole, integers, text};
+use crate::harness::{Case, Whole, integers, is_filled, text};
 use crate::support::integer;
 use proptest::prelude::*;
 use tranche_schema::Join;
@@ -92,11 +92,6 @@ proptest! {
         prop_assume!(is_filled(&join));
         whole.agrees(join, 2, 1);
     }
-}
-
-fn is_filled(join: &Join) -> bool {
-    let Join::Concat { bounds, .. } = join else { return true };
-    bounds.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 fn pair(last: &str) -> Whole {

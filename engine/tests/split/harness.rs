@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use tranche_engine::{Engine, LoadOptions, OnnxRuntimeEngine, TractEngine, open_onnxruntime};
 use tranche_graph::shapes::TensorFacts;
 use tranche_graph::split::{Division, Names, Refusal, apply, divide, even_bounds, write};
-use tranche_graph::{Graph, onnx};
+use tranche_graph::{Graph, NodeId, TensorId, onnx};
 use tranche_schema::{ElementType, Join, Tensor, TensorSpec};
 
 /// Largest difference between whole and parts, beside the output's largest magnitude.
@@ -73,6 +73,11 @@ impl Case {
         self
     }
 
+    /// Stored integers in a row.
+    pub fn integers(self, name: &str, values: &[i64]) -> Self {
+        self.stored(name, &crate::support::integers(&[values.len() as u64], values))
+    }
+
     /// A node named after its first output.
     pub fn node(self, operator: &str, inputs: &[&str], outputs: &[&str]) -> Self {
         self.node_with(operator, inputs, outputs, vec![])
@@ -93,7 +98,8 @@ impl Case {
     /// The model, which gives out `output`.
     pub fn output(mut self, output: &str, element_type: ElementType) -> Whole {
         self.builder = self.builder.output(output, element_type);
-        Whole { model: self.builder.write_for(self.version), inputs: self.inputs, output: output.to_owned() }
+        let model = self.builder.write_for(self.version);
+        Whole { model, inputs: self.inputs, output: output.to_owned(), beside: Vec::new() }
     }
 
     /// The model, which gives out real numbers named `y`.
@@ -107,6 +113,8 @@ pub struct Whole {
     model: Fixture,
     inputs: Vec<(String, Tensor)>,
     output: String,
+    /// Outputs besides.
+    beside: Vec<String>,
 }
 
 /// Integers as an attribute.
@@ -129,7 +137,33 @@ pub fn text(name: &str, value: &str) -> onnx::AttributeProto {
     }
 }
 
-fn onnxruntime() -> &'static OnnxRuntimeEngine {
+/// A real number as an attribute.
+pub fn real(name: &str, value: f32) -> onnx::AttributeProto {
+    onnx::AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(onnx::attribute_proto::AttributeType::Float as i32),
+        f: Some(value),
+        ..Default::default()
+    }
+}
+
+/// Real numbers as an attribute.
+pub fn reals(name: &str, values: &[f32]) -> onnx::AttributeProto {
+    onnx::AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(onnx::attribute_proto::AttributeType::Floats as i32),
+        floats: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+/// Whether every part has a place.
+pub fn is_filled(join: &Join) -> bool {
+    let Join::Concat { bounds, .. } = join else { return true };
+    bounds.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+pub fn onnxruntime() -> &'static OnnxRuntimeEngine {
     static ENGINE: LazyLock<OnnxRuntimeEngine> = LazyLock::new(|| {
         open_onnxruntime(None).expect("these tests need ONNX Runtime: run `tranche engine add onnxruntime`")
     });
@@ -137,11 +171,34 @@ fn onnxruntime() -> &'static OnnxRuntimeEngine {
 }
 
 impl Whole {
-    fn run(&self, engine: &dyn Engine, model: &Fixture) -> Tensor {
+    /// Nodes of a graph as a model of their own, given random numbers; `shapes` are those of the tensors
+    /// that it reads and gives out. What its last node makes is to be made by parts.
+    pub fn of(graph: &Graph, nodes: &[NodeId], shapes: &[(TensorId, &[u64])]) -> Self {
+        let spec = |&(tensor, shape): &(TensorId, &[u64])| {
+            let name = graph.tensor(tensor).name.clone();
+            (name.clone(), TensorSpec { name, element_type: ElementType::Float32, shape: shape.to_vec() })
+        };
+        let specs: BTreeMap<String, TensorSpec> = shapes.iter().map(spec).collect();
+        let extracted = graph.extract_with(nodes, "region", &specs).unwrap();
+        let model = ModelBuilder::new().write();
+        extracted.model.save(&model.path).unwrap();
+        let mut numbers = Case::new();
+        let inputs = extracted.inputs.iter();
+        let inputs = inputs.map(|name| (name.clone(), numbers.random(&specs[name].shape))).collect();
+        let last = graph.node(*nodes.last().unwrap());
+        let output = graph.tensor(last.outputs[0].unwrap()).name.clone();
+        let beside = extracted.outputs.into_iter().filter(|name| *name != output).collect();
+        Self { model, inputs, output, beside }
+    }
+
+    /// What the model gives out, the output that is made by parts first.
+    fn run(&self, engine: &dyn Engine, model: &Fixture) -> Vec<Tensor> {
         let inputs: Vec<(&str, &Tensor)> =
             self.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let options = LoadOptions { threads: 1, ..LoadOptions::default() };
-        run_once(engine, model, &inputs, &[&self.output], &options).unwrap().remove(0)
+        let outputs: Vec<&str> =
+            std::iter::once(&self.output).chain(&self.beside).map(String::as_str).collect();
+        run_once(engine, model, &inputs, &outputs, &options).unwrap()
     }
 
     fn graph(&self) -> (Graph, TensorFacts) {
@@ -190,9 +247,14 @@ impl Whole {
         Join::Concat { axis, bounds: even_bounds(shape[axis as usize], parts) }
     }
 
-    /// Divides the whole model into parts that make its output so, and compares what they make,
-    /// joined, with what the whole makes, on both engines.
+    /// [`Whole::agrees_on`] both engines.
     pub fn agrees(&self, join: Join, parts: usize, grain: u64) -> Division {
+        self.agrees_on(&[&TractEngine::new(), onnxruntime()], join, parts, grain)
+    }
+
+    /// Divides the whole model into parts that make its output so, and compares what they make,
+    /// joined, with what the whole makes, on each of these engines.
+    pub fn agrees_on(&self, engines: &[&dyn Engine], join: Join, parts: usize, grain: u64) -> Division {
         let division = self.divide(join, parts, grain).unwrap_or_else(|refusal| panic!("{refusal}"));
         let (graph, facts) = self.graph();
         let written = write(&graph, &facts, &division, Names { split: "s" });
@@ -200,10 +262,12 @@ impl Whole {
         let builder = ModelBuilder::new();
         let fixture = builder.write();
         split.model().save(&fixture.path).unwrap();
-        for engine in [&TractEngine::new() as &dyn Engine, onnxruntime()] {
+        for &engine in engines {
             let (whole, parts) = (self.run(engine, &self.model), self.run(engine, &fixture));
-            assert_eq!(whole.shape(), parts.shape(), "{}", engine.name());
-            assert_close(engine.name(), &whole, &parts);
+            for (whole, parts) in whole.iter().zip(&parts) {
+                assert_eq!(whole.shape(), parts.shape(), "{}", engine.name());
+                assert_close(engine.name(), whole, parts);
+            }
         }
         division
     }

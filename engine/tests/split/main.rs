@@ -6,7 +6,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod concat;
 mod conv;
+mod conv_transpose;
+mod depth_space;
 mod elementwise;
+mod global_pool;
 mod harness;
 mod matmul;
+mod normalise_channels;
+mod pad;
+mod pool;
+mod resize;
+mod slice;
+mod split;
+mod zoo;

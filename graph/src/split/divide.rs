@@ -207,7 +207,8 @@ impl<'a> Divider<'a> {
             grain: self.grain,
             can_sum: &can_sum,
         };
-        let mut rewrite = if wanted.iter().flatten().all(|need| *need == Need::Whole) {
+        let is_whole = wanted.iter().flatten().all(|need| *need == Need::Whole);
+        let mut rewrite = if is_whole && !rules::narrows(node, &wanted) {
             Rewrite::whole(&part)
         } else {
             rules::rewrite(&part)?

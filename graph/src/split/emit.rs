@@ -89,7 +89,9 @@ pub fn emit_part(
             }
         }
         for (place, operation) in rewrite.operations.iter().enumerate() {
-            let suffix = if place == 0 { String::new() } else { format!(".{place}") };
+            // Engines name what they make of a node after it, with a number: none of them is met here.
+            let operator = operation.operator.unwrap_or_else(|| node.operator()).to_lowercase();
+            let suffix = if place == 0 { String::new() } else { format!(".{operator}{place}") };
             let name = format!("{}{suffix}", names.of_part(&node.name, index));
             let mut argument = |argument: &Argument| match argument {
                 Argument::Input(place) => inputs.get(*place).cloned().flatten().unwrap_or_default(),

@@ -130,6 +130,22 @@ impl Operation {
         }
     }
 
+    /// Cuts the places from `start` to before `end` out of each axis given, as `(axis, start, end)`.
+    #[must_use]
+    pub fn crop(part: &Part<'_>, from: Argument, to: Argument, cuts: &[(usize, u64, u64)]) -> Self {
+        let axes: Vec<i64> = cuts.iter().map(|cut| cut.0 as i64).collect();
+        let starts: Vec<i64> = cuts.iter().map(|cut| cut.1 as i64).collect();
+        let ends: Vec<i64> = cuts.iter().map(|cut| cut.2 as i64).collect();
+        if part.opset() < 10 {
+            return Self::of("Slice", vec![from], to)
+                .with("axes", AttributeValue::Integers(axes))
+                .with("starts", AttributeValue::Integers(starts))
+                .with("ends", AttributeValue::Integers(ends));
+        }
+        let list = |values: &[i64]| Constant::integers(values);
+        Self::of("Slice", vec![from, list(&starts), list(&ends), list(&axes)], to)
+    }
+
     /// With an attribute set.
     #[must_use]
     pub fn with(mut self, name: &str, value: AttributeValue) -> Self {
@@ -215,6 +231,15 @@ impl<'a> Part<'a> {
         super::shape_of(self.facts, tensor).ok_or_else(|| {
             self.refuse(format!("the shape of tensor `{}` is not known", self.graph.tensor(tensor).name))
         })
+    }
+
+    /// How many of the places of an axis of the first output these are, 0 to 1.
+    ///
+    /// # Errors
+    /// When its shape is not known.
+    pub fn share(&self, axis: usize, ranges: &Ranges) -> Result<f64, Refusal> {
+        let extent = self.output_shape(0)?.get(axis).copied().unwrap_or(1);
+        Ok(ranges.count() as f64 / extent.max(1) as f64)
     }
 
     /// Element type of the output at a place.

@@ -2,7 +2,8 @@
 //!
 //! Output place `p` of an axis reads input places `s·p − before + d·q` for `q` in `0..k`. Places
 //! `a..b` of the output therefore read `s·a − before .. s·(b − 1) − before + d·(k − 1) + 1`; those below 0 or
-//! beyond the input are padding.
+//! beyond the input are padding. With `ceil_mode` the last window may hang over what is padded: a part
+//! that makes it reads to the end and stays in `ceil_mode`, so that it hangs over there too.
 
 use super::super::part::{Operation, Part};
 use super::super::{Need, Ranges, Refusal};
@@ -47,6 +48,11 @@ impl Window {
             return Err(part.refuse("a stride, a dilation or the kernel is 0"));
         }
         let automatic = part.text("auto_pad").unwrap_or_else(|| "NOTSET".to_owned());
+        if part.integer("ceil_mode", 0) != 0 && !matches!(automatic.as_str(), "NOTSET" | "") {
+            return Err(
+                part.refuse("it has both `ceil_mode` and `auto_pad`, of which engines make different things")
+            );
+        }
         let (before, after) = match automatic.as_str() {
             "NOTSET" | "" => {
                 let mut pads = list("pads", 0, 2 * axes)?;
@@ -94,7 +100,8 @@ impl Window {
         let mut before: Vec<i64> = self.before.iter().map(|&pad| pad as i64).collect();
         let mut after: Vec<i64> = self.after.iter().map(|&pad| pad as i64).collect();
         before[spatial] = from - first;
-        after[spatial] = (last - to).max(0);
+        // What lies further beyond is no padding: the last window of `ceil_mode` hangs over.
+        after[spatial] = (last - to).clamp(0, after[spatial]);
         before.extend(after);
         let operation = Operation::same(part, &[Some(need.clone())])
             .with("pads", AttributeValue::Integers(before))
