@@ -20,7 +20,7 @@ use std::path::Path;
 use tranche_partitioner::explain::PlanCosts;
 use tranche_schema::{
     Bill, ByteCount, Comparison, Digest, Document as _, LayerProfile, Plan, PlanFigures, Profile, Refusal,
-    exit_code,
+    SlicePlan, exit_code,
 };
 
 /// What a page is made of.
@@ -120,14 +120,15 @@ impl Report {
             path,
             model: &self.plan.model.name,
             slices: self.plan.slices.len(),
-            layers: self.plan.slices.iter().map(|slice| slice.layers.len()).sum(),
+            layers: self.layers().map_or(0, |slices| slices.iter().map(Vec::len).sum()),
             frontier: self.plan.frontier.points.len(),
             strategies: self.candidates.iter().map(|candidate| candidate.name.as_str()).collect(),
             billed: self.bill.is_some(),
         }
     }
 
-    /// Layers as measured, slice by slice in the plan's order.
+    /// Layers as measured, slice by slice in the plan's order. Of layers that are split the first part
+    /// has all, the others none; what only cuts and joins tensors is no layer that was measured.
     ///
     /// # Errors
     /// When the profile lacks a layer of the plan.
@@ -144,8 +145,21 @@ impl Report {
                 .hint("give the profile that the plan was made from, or partition again")
             })
         };
-        self.plan.slices.iter().map(|slice| slice.layers.iter().map(layer).collect()).collect()
+        let own = |name: &&String| !self.plan.splits.iter().any(|split| is_of_split(name, &split.name));
+        let of = |slice: &SlicePlan| -> Result<Vec<&LayerProfile>, Failure> {
+            let first = self.plan.splits.iter().find(|split| slice.layers == [format!("{}.0", split.name)]);
+            match first {
+                Some(split) => split.layers.iter().map(layer).collect(),
+                None => slice.layers.iter().filter(own).map(layer).collect(),
+            }
+        };
+        self.plan.slices.iter().map(of).collect()
     }
+}
+
+/// Whether a layer of a plan is a part of a split, or cuts or joins tensors for it.
+fn is_of_split(layer: &str, split: &str) -> bool {
+    layer.strip_prefix(split).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn same_model(path: &Path, what: &str, found: &Digest, plan: &Plan) -> Result<(), Failure> {

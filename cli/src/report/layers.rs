@@ -63,7 +63,9 @@ pub(super) fn chart(report: &Report) -> Result<String, Failure> {
         return Ok("<p class=\"none\">The profile has no times.</p>".to_owned());
     };
     let mut body = String::new();
-    bands(&mut body, report, width);
+    let counts: Vec<usize> = slices.iter().map(Vec::len).collect();
+    let spans = spans(&counts, width);
+    bands(&mut body, report, &spans);
     time.grid(&mut body, LEFT, WIDTH - RIGHT, tick_time);
     memory.grid(&mut body, LEFT, WIDTH - RIGHT, |value| format!("{value:.0} MiB"));
     caption(&mut body, (TOP + TIMES) / 2.0, "time");
@@ -71,7 +73,7 @@ pub(super) fn chart(report: &Report) -> Result<String, Failure> {
     for column in &columns {
         draw(&mut body, column, &time, &memory);
     }
-    limits_and_cuts(&mut body, report, width, &memory);
+    limits_and_cuts(&mut body, report, &spans, &memory);
     layer_names(&mut body, &columns);
     Ok(svg("Time and memory of every layer", WIDTH, HEIGHT, &body))
 }
@@ -93,25 +95,24 @@ fn caption(svg: &mut String, middle: f64, text: &str) {
     );
 }
 
-/// Places at which slices begin and end.
-fn spans(report: &Report, width: f64) -> Vec<(f64, f64)> {
+/// Places at which slices with so many layers begin and end.
+fn spans(counts: &[usize], width: f64) -> Vec<(f64, f64)> {
     let mut from = LEFT;
-    let span = |slice: &tranche_schema::SlicePlan| {
-        let span = (from, from + slice.layers.len() as f64 * width);
+    let span = |count: &usize| {
+        let span = (from, from + *count as f64 * width);
         from = span.1;
         span
     };
-    report.plan.slices.iter().map(span).collect()
+    counts.iter().map(span).collect()
 }
 
 /// A band behind every other slice, and the slices' names where there is room: whole, or
 /// all of them without what they begin with.
-fn bands(svg: &mut String, report: &Report, width: f64) {
-    let spans = spans(report, width);
+fn bands(svg: &mut String, report: &Report, spans: &[(f64, f64)]) {
     let fits = |name: &str, span: &(f64, f64)| name.chars().count() as f64 * 7.2 < span.1 - span.0 - 6.0;
     let slices = &report.plan.slices;
-    let whole = slices.iter().zip(&spans).all(|(slice, span)| fits(&slice.name, span));
-    for (at, (slice, span)) in slices.iter().zip(&spans).enumerate() {
+    let whole = slices.iter().zip(spans).all(|(slice, span)| fits(&slice.name, span));
+    for (at, (slice, span)) in slices.iter().zip(spans).enumerate() {
         if at % 2 == 0 {
             let _ = writeln!(
                 svg,
@@ -191,8 +192,7 @@ fn draw(svg: &mut String, column: &Column<'_>, time: &Axis, memory: &Axis) {
 }
 
 /// Memory limits of slices as a stair, that of the whole model, and a line at each cut.
-fn limits_and_cuts(svg: &mut String, report: &Report, width: f64, memory: &Axis) {
-    let spans = spans(report, width);
+fn limits_and_cuts(svg: &mut String, report: &Report, spans: &[(f64, f64)], memory: &Axis) {
     let unsplit = report.plan.prediction.unsplit_memory_bytes;
     if unsplit > ByteCount(0) && spans.len() > 1 {
         let at = memory.place(mebibytes(unsplit));
@@ -202,7 +202,7 @@ fn limits_and_cuts(svg: &mut String, report: &Report, width: f64, memory: &Axis)
             WIDTH - RIGHT
         );
     }
-    for (slice, (from, to)) in report.plan.slices.iter().zip(&spans) {
+    for (slice, (from, to)) in report.plan.slices.iter().zip(spans) {
         let at = memory.place(mebibytes(slice.size.memory_bytes));
         let _ = writeln!(
             svg,
@@ -212,7 +212,7 @@ fn limits_and_cuts(svg: &mut String, report: &Report, width: f64, memory: &Axis)
         );
     }
     let before_last = spans.len().saturating_sub(1);
-    for (slice, (_, to)) in report.plan.slices.iter().zip(&spans).take(before_last) {
+    for (slice, (_, to)) in report.plan.slices.iter().zip(spans).take(before_last) {
         let _ = writeln!(
             svg,
             "<line class=\"cut\" x1=\"{to:.1}\" x2=\"{to:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"><title>{}</title></line>",
