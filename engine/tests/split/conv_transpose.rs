@@ -114,6 +114,18 @@ proptest! {
     }
 }
 
+#[test]
+fn one_and_three_axes_make_the_whole() {
+    for rank in [1_usize, 3] {
+        let extents: Vec<u64> = [1, 2, 5, 4, 3].into_iter().take(2 + rank).collect();
+        let window: Vec<u64> = [2, 3].into_iter().chain(vec![3; rank]).collect();
+        let attributes = vec![integers("strides", &vec![2; rank]), integers("pads", &vec![1; 2 * rank])];
+        let case = Case::new().input("x", &extents).weight("w", &window);
+        let whole = case.node_with("ConvTranspose", &["x", "w"], &["y"], attributes).done();
+        whole.agrees(whole.even(2, 3), 3, 1);
+    }
+}
+
 fn shape() -> Shape {
     Shape {
         batch: 1,

@@ -10,6 +10,7 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod depth_space;
+mod dropout;
 mod elementwise;
 mod global_pool;
 mod harness;

@@ -85,6 +85,36 @@ proptest! {
         whole.agrees(whole.even(2, parts), parts, 1);
     }
 
+    // tract dilates no means.
+    #[test]
+    fn dilated_means_make_the_whole(
+        dilation in 1_i64..4, ceil in 0_i64..2, counts in 0_i64..2, stride in 1_i64..4, parts in 2_usize..4,
+    ) {
+        let attributes = vec![
+            integers("kernel_shape", &[3, 2]),
+            integers("dilations", &[dilation, 1]),
+            integers("strides", &[stride, 1]),
+            integers("pads", &[2, 0, 1, 0]),
+            integer("ceil_mode", ceil),
+            integer("count_include_pad", counts),
+        ];
+        let case = Case::new().version(19).input("x", &[1, 2, 15, 5]);
+        let whole = case.node_with("AveragePool", &["x"], &["y"], attributes).done();
+        whole.agrees_on(&[onnxruntime()], whole.even(2, parts), parts, 1);
+    }
+
+    #[test]
+    fn one_and_three_axes_make_the_whole(operator in prop::sample::select(&["MaxPool", "AveragePool"]), rank in prop::sample::select(&[1_usize, 3]), parts in 2_usize..4) {
+        let attributes = vec![
+            integers("kernel_shape", &vec![3; rank]),
+            integers("strides", &vec![2; rank]),
+            integers("pads", &vec![1; 2 * rank]),
+        ];
+        let extents: Vec<u64> = [1, 2, 11, 6, 5].into_iter().take(2 + rank).collect();
+        let whole = Case::new().input("x", &extents).node_with(operator, &["x"], &["y"], attributes).done();
+        whole.agrees(whole.even(2, parts), parts, 1);
+    }
+
     // tract has no LpPool.
     #[test]
     fn norms_of_windows_make_the_whole(power in 1_i64..4, pad in 0_i64..3, stride in 1_i64..4, axis in 0_u32..4) {
@@ -135,9 +165,14 @@ fn what_engines_read_differently_is_refused() {
 
 #[test]
 fn a_part_of_padding_alone_is_refused() {
-    let attributes = vec![integers("kernel_shape", &[2, 2]), integers("pads", &[1, 1, 1, 1])];
-    let attributes = [attributes, vec![integers("dilations", &[3, 3])]].concat();
-    let whole = Case::new().input("x", &[1, 1, 4, 4]).node_with("MaxPool", &["x"], &["y"], attributes).done();
-    // Both places of the window of the first row lie within; of none does either lie beyond: all parts go.
-    whole.agrees(whole.even(2, 2), 2, 1);
+    // Windows of the last place begin where padding does.
+    let attributes =
+        vec![integers("kernel_shape", &[2]), integers("pads", &[0, 1]), integers("strides", &[2])];
+    let whole = Case::new().input("x", &[1, 1, 5]).node_with("MaxPool", &["x"], &["y"], attributes).done();
+    whole.agrees(whole.even(2, 3), 3, 1);
+    let attributes = vec![integers("kernel_shape", &[1]), integers("pads", &[1, 0])];
+    let case = Case::new().input("x", &[1, 1, 5]).weight("w", &[1, 1, 1]);
+    let whole = case.node_with("Conv", &["x", "w"], &["y"], attributes).done();
+    let refusal = whole.refusal(Join::Concat { axis: 2, bounds: vec![0, 1, 6] }, 2);
+    assert!(refusal.reason.contains("padding alone"), "{refusal}");
 }

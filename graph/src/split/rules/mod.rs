@@ -8,6 +8,7 @@ mod concat;
 mod conv;
 mod conv_transpose;
 mod depth_space;
+mod dropout;
 mod elementwise;
 mod global_pool;
 mod matmul;
@@ -33,6 +34,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         ("", "Conv") => conv::rewrite,
         ("", "ConvTranspose") => conv_transpose::rewrite,
         ("", "DepthToSpace" | "SpaceToDepth") => depth_space::rewrite,
+        ("", "Dropout") => dropout::rewrite,
         ("", "MatMul") => matmul::rewrite,
         ("", "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN") => {
             normalise_channels::rewrite
