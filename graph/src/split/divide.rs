@@ -321,7 +321,7 @@ impl<'a> Divider<'a> {
             }
             let Some(producer) = self.graph.producer(tensor) else { return false };
             let node = self.graph.node(producer);
-            if rules::contracts(node) {
+            if rules::contracts(self.graph, node) {
                 return true;
             }
             let next = rules::linear_inputs(node)

@@ -153,6 +153,14 @@ impl Rewrite {
         Self { needs, operations, work }
     }
 
+    /// The node as it is, over a summand of its first input, in which it is linear.
+    #[must_use]
+    pub fn linear(part: &Part<'_>) -> Self {
+        let need = |place| if place == 0 { Need::Summand } else { Need::Whole };
+        let needs = part.node.inputs.iter().enumerate().map(|(place, input)| input.map(|_| need(place)));
+        Self::same(part, needs.collect(), 1.0)
+    }
+
     /// The node as it is, all of it.
     #[must_use]
     pub fn whole(part: &Part<'_>) -> Self {
@@ -224,13 +232,23 @@ impl<'a> Part<'a> {
     pub fn output_type(&self, place: usize) -> Result<ElementType, Refusal> {
         let tensor = self.node.outputs.get(place).copied().flatten();
         tensor
-            .and_then(|tensor| {
-                self.facts
-                    .spec(tensor)
-                    .map(|spec| spec.element_type)
-                    .or(self.graph.tensor(tensor).element_type)
-            })
+            .and_then(|tensor| self.element_type(tensor))
             .ok_or_else(|| self.refuse(format!("the element type of output {place} is not known")))
+    }
+
+    /// Element type of the input at a place.
+    ///
+    /// # Errors
+    /// When it is left out or not known.
+    pub fn input_type(&self, place: usize) -> Result<ElementType, Refusal> {
+        self.input(place)
+            .and_then(|tensor| self.element_type(tensor))
+            .ok_or_else(|| self.refuse(format!("the element type of input {place} is not known")))
+    }
+
+    fn element_type(&self, tensor: TensorId) -> Option<ElementType> {
+        let known = self.facts.spec(tensor).map(|spec| spec.element_type);
+        known.or(self.graph.tensor(tensor).element_type)
     }
 
     /// What is wanted, of a node with one output.
@@ -242,6 +260,38 @@ impl<'a> Part<'a> {
             [Some(need), rest @ ..] if rest.iter().all(Option::is_none) => Ok(need),
             _ => Err(self.refuse("more is read of it than its first output")),
         }
+    }
+
+    /// What is wanted of every output that is wanted at all, where it is the same of each.
+    ///
+    /// # Errors
+    /// When it differs.
+    pub fn agreed(&self) -> Result<&'a Need, Refusal> {
+        let mut wanted = self.wanted.iter().flatten();
+        let first = wanted.next().ok_or_else(|| self.refuse("nothing of it is wanted"))?;
+        match wanted.all(|need| need == first) {
+            true => Ok(first),
+            false => Err(self.refuse("different places of its outputs are wanted")),
+        }
+    }
+
+    /// The share of an axis of the first output that these places are.
+    #[must_use]
+    pub fn fraction(&self, axis: usize, ranges: &Ranges) -> f64 {
+        let extent = self.output_shape(0).ok().and_then(|shape| shape.get(axis).copied());
+        ranges.count() as f64 / extent.unwrap_or(1).max(1) as f64
+    }
+
+    /// What places of an axis of a tensor of this rank are made of in an input that is broadcast to
+    /// it (ONNX, "Broadcasting"): the same places where it has more than one, else all of it.
+    ///
+    /// # Errors
+    /// When its shape is not known.
+    pub fn broadcast(&self, place: usize, axis: usize, rank: usize, ranges: &Ranges) -> Result<Need, Refusal> {
+        let shape = self.shape(place)?;
+        let own = (axis + shape.len()).checked_sub(rank);
+        let follows = own.filter(|&own| shape.get(own).is_some_and(|&extent| extent > 1));
+        Ok(follows.map_or(Need::Whole, |own| Need::along(own, ranges)))
     }
 
     /// Whether the input at a place is a stored weight.

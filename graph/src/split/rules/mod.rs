@@ -4,14 +4,26 @@
 //! gives back what it needs of the inputs and the nodes that make the share ([`Rewrite`]). What
 //! it asks for is what its nodes are given, to the element.
 
+mod along;
+mod attention;
 mod conv;
+mod einsum;
 mod elementwise;
+mod expand;
+mod gather;
+mod gemm;
+mod layer_norm;
 mod matmul;
+mod recurrent;
+mod reshape;
+mod scatter;
+mod softmax;
+mod transpose;
 mod window;
 
 use super::Refusal;
 use super::part::{Part, Rewrite};
-use crate::Node;
+use crate::{Graph, Node};
 
 /// A part's share of a node.
 ///
@@ -21,6 +33,23 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     let rule = match (part.node.domain(), part.node.operator()) {
         ("", "Conv") => conv::rewrite,
         ("", "MatMul") => matmul::rewrite,
+        ("", "Gemm") => gemm::rewrite,
+        ("", "Einsum") => einsum::rewrite,
+        ("", "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => reshape::rewrite,
+        ("", "Transpose") => transpose::rewrite,
+        ("", "Softmax" | "LogSoftmax" | "Hardmax") => softmax::rewrite,
+        ("", "LayerNormalization" | "RMSNormalization")
+        | ("" | "com.microsoft", "SimplifiedLayerNormalization")
+        | ("com.microsoft", "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization") => {
+            layer_norm::rewrite
+        }
+        ("", "Gather" | "GatherElements" | "GatherND") => gather::rewrite,
+        ("", "ScatterND" | "ScatterElements" | "Scatter") => scatter::rewrite,
+        ("", "Expand" | "Tile" | "ConstantOfShape" | "Range" | "Shape") => expand::rewrite,
+        ("", "CumSum" | "OneHot" | "TopK" | "ArgMax" | "ArgMin") => along::rewrite,
+        ("", "LSTM" | "GRU" | "RNN") => recurrent::rewrite,
+        ("", "Attention")
+        | ("com.microsoft", "Attention" | "MultiHeadAttention" | "GroupQueryAttention") => attention::rewrite,
         ("", operator) if elementwise::is_elementwise(operator) => elementwise::rewrite,
         (domain, _) => {
             let of = if domain.is_empty() { String::new() } else { format!(" of {domain}") };
@@ -31,8 +60,19 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
 }
 
 /// Whether the node sums over places of its inputs that parts can share.
-pub(super) fn contracts(node: &Node) -> bool {
-    node.domain().is_empty() && matches!(node.operator(), "MatMul" | "Gemm" | "Conv")
+pub(super) fn contracts(graph: &Graph, node: &Node) -> bool {
+    let is_stored = |place: usize| {
+        node.inputs.get(place).copied().flatten().is_some_and(|tensor| graph.is_initializer(tensor))
+    };
+    match (node.domain(), node.operator()) {
+        ("", "MatMul" | "Gemm" | "Conv" | "Einsum") => true,
+        // Rows of a stored table.
+        ("", "Gather") => is_stored(0),
+        ("", "ScatterND" | "ScatterElements") => {
+            node.attribute("reduction").is_some_and(|attribute| attribute.s() == b"add")
+        }
+        _ => false,
+    }
 }
 
 /// Places of the inputs in which the node is linear: a sum of such inputs gives the sum of outputs.
@@ -41,7 +81,8 @@ pub(super) fn linear_inputs(node: &Node) -> impl Iterator<Item = usize> + use<> 
         ("", "Add") => 0..2,
         (
             "",
-            "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Neg" | "Dropout",
+            "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Neg" | "Dropout"
+            | "Gather" | "GatherElements" | "GatherND" | "Expand" | "Tile" | "CumSum",
         ) => 0..1,
         _ => 0..0,
     };
