@@ -90,6 +90,12 @@ impl Case {
         self
     }
 
+    /// Puts the last node's operator in another set than the standard one.
+    pub fn in_domain(mut self, domain: &str) -> Self {
+        self.builder = self.builder.in_domain(domain);
+        self
+    }
+
     /// The model, which gives out `output`.
     pub fn output(mut self, output: &str, element_type: ElementType) -> Whole {
         self.builder = self.builder.output(output, element_type);
@@ -119,6 +125,26 @@ pub fn integers(name: &str, values: &[i64]) -> onnx::AttributeProto {
     }
 }
 
+/// A real number as an attribute.
+pub fn real(name: &str, value: f32) -> onnx::AttributeProto {
+    onnx::AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(onnx::attribute_proto::AttributeType::Float as i32),
+        f: Some(value),
+        ..Default::default()
+    }
+}
+
+/// Stored integers in a row, or of a shape.
+pub fn indices(shape: &[u64], values: &[i64]) -> Tensor {
+    Tensor::from_i64(shape.to_vec(), values).unwrap()
+}
+
+/// Places of `axis` up to each bound.
+pub fn bounds(axis: u32, bounds: &[u64]) -> Join {
+    Join::Concat { axis, bounds: bounds.to_vec() }
+}
+
 /// Text as an attribute.
 pub fn text(name: &str, value: &str) -> onnx::AttributeProto {
     onnx::AttributeProto {
@@ -129,7 +155,7 @@ pub fn text(name: &str, value: &str) -> onnx::AttributeProto {
     }
 }
 
-fn onnxruntime() -> &'static OnnxRuntimeEngine {
+pub fn onnxruntime() -> &'static OnnxRuntimeEngine {
     static ENGINE: LazyLock<OnnxRuntimeEngine> = LazyLock::new(|| {
         open_onnxruntime(None).expect("these tests need ONNX Runtime: run `tranche engine add onnxruntime`")
     });
@@ -170,6 +196,16 @@ impl Whole {
         (graph, facts)
     }
 
+    /// Bytes of all weights, and of those that each part holds.
+    pub fn weights(&self, division: &Division) -> (u64, Vec<u64>) {
+        let (graph, facts) = self.graph();
+        let stored = (0..graph.tensors().len() as u32).map(tranche_graph::TensorId);
+        let all = stored
+            .filter(|&tensor| graph.is_initializer(tensor))
+            .filter_map(|tensor| facts.byte_size(tensor));
+        (all.sum(), division.parts.iter().map(|part| part.weights_bytes(&facts)).collect())
+    }
+
     /// Why the whole model cannot be divided so.
     pub fn refusal(&self, join: Join, parts: usize) -> Refusal {
         self.divide(join, parts, 1).expect_err("it was divided")
@@ -193,6 +229,15 @@ impl Whole {
     /// Divides the whole model into parts that make its output so, and compares what they make,
     /// joined, with what the whole makes, on both engines.
     pub fn agrees(&self, join: Join, parts: usize, grain: u64) -> Division {
+        self.agrees_on(join, parts, grain, &[&TractEngine::new(), onnxruntime()])
+    }
+
+    /// The same on ONNX Runtime alone, for what tract lacks or reads another way.
+    pub fn agrees_on_onnxruntime(&self, join: Join, parts: usize, grain: u64) -> Division {
+        self.agrees_on(join, parts, grain, &[onnxruntime()])
+    }
+
+    fn agrees_on(&self, join: Join, parts: usize, grain: u64, engines: &[&dyn Engine]) -> Division {
         let division = self.divide(join, parts, grain).unwrap_or_else(|refusal| panic!("{refusal}"));
         let (graph, facts) = self.graph();
         let written = write(&graph, &facts, &division, Names { split: "s" });
@@ -200,7 +245,7 @@ impl Whole {
         let builder = ModelBuilder::new();
         let fixture = builder.write();
         split.model().save(&fixture.path).unwrap();
-        for engine in [&TractEngine::new() as &dyn Engine, onnxruntime()] {
+        for &engine in engines {
             let (whole, parts) = (self.run(engine, &self.model), self.run(engine, &fixture));
             assert_eq!(whole.shape(), parts.shape(), "{}", engine.name());
             assert_close(engine.name(), &whole, &parts);
@@ -209,7 +254,7 @@ impl Whole {
     }
 }
 
-fn assert_close(engine: &str, whole: &Tensor, parts: &Tensor) {
+pub fn assert_close(engine: &str, whole: &Tensor, parts: &Tensor) {
     if whole.element_type() != ElementType::Float32 {
         assert_eq!(whole.data(), parts.data(), "{engine}");
         return;

@@ -6,7 +6,21 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod along;
+mod attention;
+mod attention_blocks;
 mod conv;
+mod einsum;
 mod elementwise;
+mod expand;
+mod gather;
+mod gemm;
 mod harness;
+mod layer_norm;
 mod matmul;
+mod recurrent;
+mod reshape;
+mod scatter;
+mod softmax;
+mod transpose;
+mod zoo_transformers;

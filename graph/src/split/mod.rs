@@ -67,6 +67,6 @@ pub fn even_bounds(extent: u64, count: usize) -> Vec<u64> {
 }
 
 /// Concrete shape of a tensor, where it is known.
-fn shape_of<'a>(facts: &'a TensorFacts, tensor: TensorId) -> Option<&'a [u64]> {
+fn shape_of(facts: &TensorFacts, tensor: TensorId) -> Option<&[u64]> {
     facts.spec(tensor).map(|spec| spec.shape.as_slice())
 }

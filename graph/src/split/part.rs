@@ -275,11 +275,13 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The share of an axis of the first output that these places are.
-    #[must_use]
-    pub fn fraction(&self, axis: usize, ranges: &Ranges) -> f64 {
-        let extent = self.output_shape(0).ok().and_then(|shape| shape.get(axis).copied());
-        ranges.count() as f64 / extent.unwrap_or(1).max(1) as f64
+    /// How many of the places of an axis of the first output these are, 0 to 1.
+    ///
+    /// # Errors
+    /// When its shape is not known.
+    pub fn share(&self, axis: usize, ranges: &Ranges) -> Result<f64, Refusal> {
+        let extent = self.output_shape(0)?.get(axis).copied().unwrap_or(1);
+        Ok(ranges.count() as f64 / extent.max(1) as f64)
     }
 
     /// What places of an axis of a tensor of this rank are made of in an input that is broadcast to
@@ -287,7 +289,13 @@ impl<'a> Part<'a> {
     ///
     /// # Errors
     /// When its shape is not known.
-    pub fn broadcast(&self, place: usize, axis: usize, rank: usize, ranges: &Ranges) -> Result<Need, Refusal> {
+    pub fn broadcast(
+        &self,
+        place: usize,
+        axis: usize,
+        rank: usize,
+        ranges: &Ranges,
+    ) -> Result<Need, Refusal> {
         let shape = self.shape(place)?;
         let own = (axis + shape.len()).checked_sub(rank);
         let follows = own.filter(|&own| shape.get(own).is_some_and(|&extent| extent > 1));

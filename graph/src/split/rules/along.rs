@@ -14,7 +14,9 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         Need::Whole => return Ok(Rewrite::whole(part)),
         Need::Summand if operator == "CumSum" => return Ok(Rewrite::linear(part)),
         Need::Summand => {
-            return Err(part.refuse("it is not linear, so it needs the whole sum: let the parts end before it"));
+            return Err(
+                part.refuse("it is not linear, so it needs the whole sum: let the parts end before it")
+            );
         }
         Need::Along { axis, ranges } => (*axis, ranges),
     };
@@ -42,5 +44,5 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     }
     let steering = part.node.inputs.iter().skip(1).map(|input| input.map(|_| Need::Whole));
     let needs = [Some(Need::along(own, ranges))].into_iter().chain(steering).collect();
-    Ok(Rewrite::same(part, needs, part.fraction(axis, ranges)))
+    Ok(Rewrite::same(part, needs, part.share(axis, ranges)?))
 }

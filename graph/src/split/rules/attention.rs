@@ -11,7 +11,7 @@
 //! - queries, where nothing depends on their number (no causal mask, no past), are made of the same
 //!   queries and rows of the mask, and of all keys and values.
 
-use super::super::part::{Operation, Part, Rewrite};
+use super::super::part::{Argument, Operation, Part, Rewrite};
 use super::super::{Need, Ranges, Refusal};
 use tranche_schema::AttributeValue;
 
@@ -69,7 +69,9 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         }
         agreed = Some(share);
     }
-    if part.wanted.len() > layout.outputs.len() && part.wanted[layout.outputs.len()..].iter().any(Option::is_some) {
+    if part.wanted.len() > layout.outputs.len()
+        && part.wanted[layout.outputs.len()..].iter().any(Option::is_some)
+    {
         return Err(part.refuse("an output that is not understood is wanted"));
     }
     let share = agreed.ok_or_else(|| part.refuse("nothing of it is wanted"))?;
@@ -82,6 +84,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         });
     }
     let mut operation = Operation::same(part, &needs);
+    keep_outputs(part, &mut operation);
     let mut work = part.shape(0)?.first().map_or(1.0, |&batch| match &share {
         Share::Batch(ranges) => ranges.count() as f64 / batch.max(1) as f64,
         _ => 1.0,
@@ -104,12 +107,28 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         }
         Share::Queries(ranges) => {
             let all = part.shape(0)?.iter().zip(&layout.inputs[0]);
-            let queries = all.filter(|(_, axis)| matches!(axis, Axis::Queries)).map(|(&extent, _)| extent).next();
+            let queries =
+                all.filter(|(_, axis)| matches!(axis, Axis::Queries)).map(|(&extent, _)| extent).next();
             work = ranges.count() as f64 / queries.unwrap_or(1).max(1) as f64;
         }
         Share::Batch(_) => {}
     }
     Ok(Rewrite { needs, operations: vec![operation], work })
+}
+
+/// ONNX Runtime's own want the outputs that they have of past and present, read or not.
+fn keep_outputs(part: &Part<'_>, operation: &mut Operation) {
+    if part.node.domain().is_empty() {
+        return;
+    }
+    for (place, name) in [(1, "unread1"), (2, "unread2")] {
+        if part.node.outputs.get(place).copied().flatten().is_some()
+            && let Some(output) = operation.outputs.get_mut(place)
+            && *output == Argument::Absent
+        {
+            *output = Argument::Local(name);
+        }
+    }
 }
 
 impl Layout {
@@ -126,7 +145,9 @@ impl Layout {
                 return Err(part.refuse("places of one of its outputs and all of another are wanted"));
             }
             Need::Summand => {
-                return Err(part.refuse("it is not linear, so it needs the whole sum: let the parts end before it"));
+                return Err(
+                    part.refuse("it is not linear, so it needs the whole sum: let the parts end before it")
+                );
             }
         };
         let heads = |each: u64| ranges.grouped(each).ok_or_else(|| part.cuts_through("a head", each));
@@ -135,7 +156,9 @@ impl Layout {
             Some(Axis::Queries) => Ok(Share::Queries(ranges.clone())),
             Some(Axis::Heads(each)) => Ok(Share::Heads(heads(*each)?)),
             Some(Axis::KeyHeads(each)) => Ok(Share::Heads(heads(*each)?.spread(self.sharing()))),
-            _ => Err(part.refuse("it can be split by heads, by batch, and by queries where none depends on their number")),
+            _ => Err(part.refuse(
+                "it can be split by heads, by batch, and by queries where none depends on their number",
+            )),
         }
     }
 
@@ -154,9 +177,13 @@ impl Layout {
     /// Places of an axis that belong to a share.
     fn places(&self, part: &Part<'_>, axis: &Axis, share: &Share) -> Result<Option<Ranges>, Refusal> {
         Ok(match (axis, share) {
-            (Axis::Batch, Share::Batch(ranges)) | (Axis::Queries, Share::Queries(ranges)) => Some(ranges.clone()),
+            (Axis::Batch, Share::Batch(ranges)) | (Axis::Queries, Share::Queries(ranges)) => {
+                Some(ranges.clone())
+            }
             (Axis::Heads(each), Share::Heads(heads)) => Some(heads.spread(*each)),
-            (Axis::KeyHeads(each), Share::Heads(heads)) => Some(self.key_heads_of(part, heads)?.spread(*each)),
+            (Axis::KeyHeads(each), Share::Heads(heads)) => {
+                Some(self.key_heads_of(part, heads)?.spread(*each))
+            }
             (Axis::Packed(segments), Share::Heads(_)) => {
                 let mut all = Vec::new();
                 let mut start = 0;
@@ -175,7 +202,11 @@ impl Layout {
     /// What a share needs of an input; an axis of one place stands for all.
     fn need(&self, part: &Part<'_>, shape: &[u64], axes: &[Axis], share: &Share) -> Result<Need, Refusal> {
         if shape.len() != axes.len() {
-            return Err(part.refuse(format!("an input has {} axes where {} are understood", shape.len(), axes.len())));
+            return Err(part.refuse(format!(
+                "an input has {} axes where {} are understood",
+                shape.len(),
+                axes.len()
+            )));
         }
         for (place, (axis, &extent)) in axes.iter().zip(shape).enumerate() {
             if extent > 1
@@ -189,7 +220,10 @@ impl Layout {
 }
 
 fn extent(part: &Part<'_>, place: usize, axis: usize) -> Result<u64, Refusal> {
-    part.shape(place)?.get(axis).copied().ok_or_else(|| part.refuse(format!("input {place} has too few axes")))
+    part.shape(place)?
+        .get(axis)
+        .copied()
+        .ok_or_else(|| part.refuse(format!("input {place} has too few axes")))
 }
 
 fn count(part: &Part<'_>, name: &str) -> Result<u64, Refusal> {
@@ -267,9 +301,9 @@ fn separate(part: &Part<'_>) -> Result<Layout, Refusal> {
     let state = vec![Axis::Batch, Axis::Heads(1), Axis::Other, Axis::Other];
     // Keys and values of another sequence may have an axis of heads.
     let steps = |place: usize| -> Result<Vec<Axis>, Refusal> {
-        match part.shape(place)? {
-            &[_, _, hidden] => Ok(vec![Axis::Batch, Axis::Other, Axis::Heads(hidden / heads)]),
-            &[_, _, _, _] => Ok(state.clone()),
+        match *part.shape(place)? {
+            [_, _, hidden] => Ok(vec![Axis::Batch, Axis::Other, Axis::Heads(hidden / heads)]),
+            [_, _, _, _] => Ok(state.clone()),
             _ => Err(part.refuse("keys or values are packed")),
         }
     };
@@ -285,7 +319,8 @@ fn separate(part: &Part<'_>) -> Result<Layout, Refusal> {
         2 => vec![Axis::Batch, Axis::Other],
         _ => vec![Axis::Batch, rows.clone(), Axis::Other],
     };
-    let biases = vec![(Axis::Heads(each), hidden), (Axis::Heads(each), hidden), (Axis::Heads(value), value * heads)];
+    let biases =
+        vec![(Axis::Heads(each), hidden), (Axis::Heads(each), hidden), (Axis::Heads(value), value * heads)];
     Ok(Layout {
         heads,
         key_heads: heads,

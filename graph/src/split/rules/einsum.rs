@@ -15,14 +15,17 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     let terms: Vec<&str> = terms.split(',').collect();
     let is_plain = |term: &&str| {
         let letters = term.bytes().filter(u8::is_ascii_alphabetic).count();
-        letters == term.len() && term.chars().enumerate().all(|(place, letter)| term.find(letter) == Some(place))
+        letters == term.len()
+            && term.chars().enumerate().all(|(place, letter)| term.find(letter) == Some(place))
     };
     if !terms.iter().all(is_plain) || !is_plain(&output) || terms.len() != part.node.inputs.len() {
         return Err(part.refuse("its equation has an ellipsis or a letter twice in one term"));
     }
     let needs = |letter: char, extent: u64, ranges: &Ranges| -> Result<Vec<Option<Need>>, Refusal> {
         let need = |(place, term): (usize, &&str)| match term.find(letter) {
-            Some(axis) if part.shape(place)?.get(axis) == Some(&extent) => Ok(Some(Need::along(axis, ranges))),
+            Some(axis) if part.shape(place)?.get(axis) == Some(&extent) => {
+                Ok(Some(Need::along(axis, ranges)))
+            }
             Some(_) => Err(part.refuse("an axis of a term is broadcast")),
             None => Ok(Some(Need::Whole)),
         };
@@ -31,9 +34,10 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     match part.only()? {
         Need::Whole => Ok(Rewrite::whole(part)),
         Need::Along { axis, ranges } => {
-            let letter = output.chars().nth(*axis).ok_or_else(|| part.refuse("its equation lacks an axis"))?;
+            let letter =
+                output.chars().nth(*axis).ok_or_else(|| part.refuse("its equation lacks an axis"))?;
             let extent = part.output_shape(0)?.get(*axis).copied().unwrap_or(1);
-            Ok(Rewrite::same(part, needs(letter, extent, ranges)?, part.fraction(*axis, ranges)))
+            Ok(Rewrite::same(part, needs(letter, extent, ranges)?, part.share(*axis, ranges)?))
         }
         Need::Summand => {
             let mut refusal = part.refuse("it sums over nothing");

@@ -25,7 +25,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
             "Range" => range(part, ranges),
             "ConstantOfShape" => {
                 let shape = extents(part, 0, *axis, ranges)?;
-                let work = part.fraction(*axis, ranges);
+                let work = part.share(*axis, ranges)?;
                 Ok(steered(part, vec![None], vec![Constant::integers(&shape)], work))
             }
             _ => Err(part.refuse("it makes no elements that parts could share")),
@@ -56,7 +56,7 @@ fn extents(part: &Part<'_>, place: usize, axis: usize, ranges: &Ranges) -> Resul
 fn expand(part: &Part<'_>, axis: usize, ranges: &Ranges) -> Result<Rewrite, Refusal> {
     let need = part.broadcast(0, axis, part.output_shape(0)?.len(), ranges)?;
     let inputs = vec![Argument::Input(0), Constant::integers(&extents(part, 1, axis, ranges)?)];
-    Ok(steered(part, vec![Some(need), None], inputs, part.fraction(axis, ranges)))
+    Ok(steered(part, vec![Some(need), None], inputs, part.share(axis, ranges)?))
 }
 
 fn tile(part: &Part<'_>, axis: usize, ranges: &Ranges) -> Result<Rewrite, Refusal> {
@@ -77,7 +77,7 @@ fn tile(part: &Part<'_>, axis: usize, ranges: &Ranges) -> Result<Rewrite, Refusa
         *entry = count as i64;
     }
     let inputs = vec![Argument::Input(0), Constant::integers(&repeats)];
-    Ok(steered(part, vec![Some(need), None], inputs, part.fraction(axis, ranges)))
+    Ok(steered(part, vec![Some(need), None], inputs, part.share(axis, ranges)?))
 }
 
 fn range(part: &Part<'_>, ranges: &Ranges) -> Result<Rewrite, Refusal> {

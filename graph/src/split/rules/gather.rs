@@ -55,7 +55,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
             }
         }
     };
-    Ok(Rewrite::same(part, needs, part.fraction(axis, ranges)))
+    Ok(Rewrite::same(part, needs, part.share(axis, ranges)?))
 }
 
 /// A summand of rows of a stored table.

@@ -26,7 +26,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
             if has_term {
                 needs.push(Some(part.broadcast(2, *axis, 2, ranges)?));
             }
-            Ok(Rewrite::same(part, needs, part.fraction(*axis, ranges)))
+            Ok(Rewrite::same(part, needs, part.share(*axis, ranges)?))
         }
         Need::Summand => {
             let extent = left[1 - rows];

@@ -13,7 +13,9 @@ use super::super::{Need, Refusal};
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     match part.agreed()? {
         Need::Whole => Ok(Rewrite::whole(part)),
-        Need::Summand => Err(part.refuse("it is not linear, so it needs the whole sum: let the parts end before it")),
+        Need::Summand => {
+            Err(part.refuse("it is not linear, so it needs the whole sum: let the parts end before it"))
+        }
         Need::Along { axis, ranges } => {
             let rank = part.shape(0)?.len();
             let worked = part.axis(part.integer("axis", -1), rank)?;
@@ -27,7 +29,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
                     None => None,
                 });
             }
-            Ok(Rewrite::same(part, needs, part.fraction(*axis, ranges)))
+            Ok(Rewrite::same(part, needs, part.share(*axis, ranges)?))
         }
     }
 }

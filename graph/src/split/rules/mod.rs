@@ -48,8 +48,9 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         ("", "Expand" | "Tile" | "ConstantOfShape" | "Range" | "Shape") => expand::rewrite,
         ("", "CumSum" | "OneHot" | "TopK" | "ArgMax" | "ArgMin") => along::rewrite,
         ("", "LSTM" | "GRU" | "RNN") => recurrent::rewrite,
-        ("", "Attention")
-        | ("com.microsoft", "Attention" | "MultiHeadAttention" | "GroupQueryAttention") => attention::rewrite,
+        ("", "Attention") | ("com.microsoft", "Attention" | "MultiHeadAttention" | "GroupQueryAttention") => {
+            attention::rewrite
+        }
         ("", operator) if elementwise::is_elementwise(operator) => elementwise::rewrite,
         (domain, _) => {
             let of = if domain.is_empty() { String::new() } else { format!(" of {domain}") };
@@ -77,7 +78,7 @@ pub(super) fn contracts(graph: &Graph, node: &Node) -> bool {
 
 /// Places of the inputs in which the node is linear: a sum of such inputs gives the sum of outputs.
 pub(super) fn linear_inputs(node: &Node) -> impl Iterator<Item = usize> + use<> {
-    let places = match (node.domain(), node.operator()) {
+    match (node.domain(), node.operator()) {
         ("", "Add") => 0..2,
         (
             "",
@@ -85,6 +86,5 @@ pub(super) fn linear_inputs(node: &Node) -> impl Iterator<Item = usize> + use<> 
             | "Gather" | "GatherElements" | "GatherND" | "Expand" | "Tile" | "CumSum",
         ) => 0..1,
         _ => 0..0,
-    };
-    places
+    }
 }

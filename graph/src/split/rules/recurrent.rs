@@ -68,7 +68,9 @@ fn share(part: &Part<'_>, place: usize, wanted: &Need, batch_first: bool) -> Res
         Need::Along { axis, ranges } => (*axis, ranges),
         Need::Whole => return Err(part.refuse("places of one of its outputs and all of another are wanted")),
         Need::Summand => {
-            return Err(part.refuse("it is not linear, so it needs the whole sum: let the parts end before it"));
+            return Err(
+                part.refuse("it is not linear, so it needs the whole sum: let the parts end before it")
+            );
         }
     };
     let names = match (place, batch_first) {
@@ -101,7 +103,8 @@ fn one_direction(part: &Part<'_>, needs: &[Option<Need>], direction: u64) -> Res
     };
     if let Some(activations) = part.node.attribute("activations") {
         let mut expected = usual.iter().cycle();
-        let is_usual = |name: &[u8]| expected.next().is_some_and(|usual| usual.as_bytes().eq_ignore_ascii_case(name));
+        let is_usual =
+            |name: &[u8]| expected.next().is_some_and(|usual| usual.as_bytes().eq_ignore_ascii_case(name));
         if !activations.strings.iter().map(AsRef::as_ref).all(is_usual) {
             return Err(part.refuse("its activations are not the usual ones, which a part of it would have"));
         }

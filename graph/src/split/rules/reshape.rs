@@ -26,7 +26,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         Need::Summand => Ok(Rewrite::linear(part)),
         Need::Along { axis, ranges } => {
             let (own, places) = source(part, *axis, ranges)?;
-            let work = part.fraction(*axis, ranges);
+            let work = part.share(*axis, ranges)?;
             let need = Some(Need::along(own, &places));
             let as_it_is = || {
                 let steering = part.node.inputs.iter().skip(1).map(|input| input.map(|_| Need::Whole));

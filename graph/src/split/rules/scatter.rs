@@ -31,7 +31,7 @@ fn along(part: &Part<'_>, named: usize, axis: usize, ranges: &Ranges) -> Result<
             "its indices name places of axis {axis}, which are not known before it runs: split it by its updates or along another axis"
         )))
     };
-    let work = part.fraction(axis, ranges);
+    let work = part.share(axis, ranges)?;
     let need = Need::along(axis, ranges);
     if part.node.operator() == "ScatterND" {
         if axis < named {
@@ -67,7 +67,9 @@ fn summand(part: &Part<'_>, named: usize) -> Result<Rewrite, Refusal> {
     let indices = part.shape(1)?;
     let axis = match part.node.operator() {
         // The axis of the most updates.
-        "ScatterND" => (0..indices.len().saturating_sub(1)).max_by_key(|&axis| (indices[axis], usize::MAX - axis)),
+        "ScatterND" => {
+            (0..indices.len().saturating_sub(1)).max_by_key(|&axis| (indices[axis], usize::MAX - axis))
+        }
         _ => Some(named),
     };
     let axis = axis.ok_or_else(|| part.refuse("it has a single update"))?;

@@ -10,7 +10,9 @@ use super::super::{Need, Refusal};
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     match part.only()? {
         Need::Whole => Ok(Rewrite::whole(part)),
-        Need::Summand => Err(part.refuse("it is not linear, so it needs the whole sum: let the parts end before it")),
+        Need::Summand => {
+            Err(part.refuse("it is not linear, so it needs the whole sum: let the parts end before it"))
+        }
         Need::Along { axis, ranges } => {
             let rank = part.shape(0)?.len();
             let flattens = part.opset() < 13;
@@ -18,7 +20,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
             if *axis == worked || (flattens && *axis > worked) {
                 return Err(part.refuse(format!("axis {axis} is normalised: every place needs all of them")));
             }
-            Ok(Rewrite::same(part, vec![Some(Need::along(*axis, ranges))], part.fraction(*axis, ranges)))
+            Ok(Rewrite::same(part, vec![Some(Need::along(*axis, ranges))], part.share(*axis, ranges)?))
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
                     .checked_sub(*axis)
                     .ok_or_else(|| part.refuse("it has fewer axes than are wanted"))?,
             };
-            Ok(Rewrite::same(part, vec![Some(Need::along(own, ranges))], part.fraction(*axis, ranges)))
+            Ok(Rewrite::same(part, vec![Some(Need::along(own, ranges))], part.share(*axis, ranges)?))
         }
     }
 }
