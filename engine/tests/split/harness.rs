@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use tranche_engine::{Engine, LoadOptions, OnnxRuntimeEngine, TractEngine, open_onnxruntime};
 use tranche_graph::shapes::TensorFacts;
 use tranche_graph::split::{Division, Names, Refusal, apply, divide, even_bounds, write};
-use tranche_graph::{Graph, onnx};
+use tranche_graph::{Graph, NodeId, TensorId, onnx};
 use tranche_schema::{ElementType, Join, Tensor, TensorSpec};
 
 /// Largest difference between whole and parts, beside the output's largest magnitude.
@@ -73,6 +73,11 @@ impl Case {
         self
     }
 
+    /// Stored integers in a row.
+    pub fn integers(self, name: &str, values: &[i64]) -> Self {
+        self.stored(name, &crate::support::integers(&[values.len() as u64], values))
+    }
+
     /// A node named after its first output.
     pub fn node(self, operator: &str, inputs: &[&str], outputs: &[&str]) -> Self {
         self.node_with(operator, inputs, outputs, vec![])
@@ -99,7 +104,8 @@ impl Case {
     /// The model, which gives out `output`.
     pub fn output(mut self, output: &str, element_type: ElementType) -> Whole {
         self.builder = self.builder.output(output, element_type);
-        Whole { model: self.builder.write_for(self.version), inputs: self.inputs, output: output.to_owned() }
+        let model = self.builder.write_for(self.version);
+        Whole { model, inputs: self.inputs, output: output.to_owned(), beside: Vec::new(), region: None }
     }
 
     /// The model, which gives out real numbers named `y`.
@@ -113,6 +119,10 @@ pub struct Whole {
     model: Fixture,
     inputs: Vec<(String, Tensor)>,
     output: String,
+    /// Outputs besides.
+    beside: Vec<String>,
+    /// Where only some of its nodes are split: those, and the tensor that is made by parts.
+    region: Option<(BTreeSet<NodeId>, String)>,
 }
 
 /// Integers as an attribute.
@@ -121,6 +131,16 @@ pub fn integers(name: &str, values: &[i64]) -> onnx::AttributeProto {
         name: Some(name.into()),
         r#type: Some(onnx::attribute_proto::AttributeType::Ints as i32),
         ints: values.to_vec(),
+        ..Default::default()
+    }
+}
+
+/// Text as an attribute.
+pub fn text(name: &str, value: &str) -> onnx::AttributeProto {
+    onnx::AttributeProto {
+        name: Some(name.into()),
+        r#type: Some(onnx::attribute_proto::AttributeType::String as i32),
+        s: Some(value.as_bytes().to_vec()),
         ..Default::default()
     }
 }
@@ -135,9 +155,9 @@ pub fn real(name: &str, value: f32) -> onnx::AttributeProto {
     }
 }
 
-/// Stored integers in a row, or of a shape.
+/// Integers of a shape.
 pub fn indices(shape: &[u64], values: &[i64]) -> Tensor {
-    Tensor::from_i64(shape.to_vec(), values).unwrap()
+    crate::support::integers(shape, values)
 }
 
 /// Places of `axis` up to each bound.
@@ -145,14 +165,20 @@ pub fn bounds(axis: u32, bounds: &[u64]) -> Join {
     Join::Concat { axis, bounds: bounds.to_vec() }
 }
 
-/// Text as an attribute.
-pub fn text(name: &str, value: &str) -> onnx::AttributeProto {
+/// Real numbers as an attribute.
+pub fn reals(name: &str, values: &[f32]) -> onnx::AttributeProto {
     onnx::AttributeProto {
         name: Some(name.into()),
-        r#type: Some(onnx::attribute_proto::AttributeType::String as i32),
-        s: Some(value.as_bytes().to_vec()),
+        r#type: Some(onnx::attribute_proto::AttributeType::Floats as i32),
+        floats: values.to_vec(),
         ..Default::default()
     }
+}
+
+/// Whether every part has a place.
+pub fn is_filled(join: &Join) -> bool {
+    let Join::Concat { bounds, .. } = join else { return true };
+    bounds.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 pub fn onnxruntime() -> &'static OnnxRuntimeEngine {
@@ -163,11 +189,34 @@ pub fn onnxruntime() -> &'static OnnxRuntimeEngine {
 }
 
 impl Whole {
-    fn run(&self, engine: &dyn Engine, model: &Fixture) -> Tensor {
+    /// Nodes of a graph as a model of their own, given random numbers; `shapes` are those of the tensors
+    /// that it reads and gives out. What its last node makes is to be made by parts.
+    pub fn of(graph: &Graph, nodes: &[NodeId], shapes: &[(TensorId, &[u64])]) -> Self {
+        let spec = |&(tensor, shape): &(TensorId, &[u64])| {
+            let name = graph.tensor(tensor).name.clone();
+            (name.clone(), TensorSpec { name, element_type: ElementType::Float32, shape: shape.to_vec() })
+        };
+        let specs: BTreeMap<String, TensorSpec> = shapes.iter().map(spec).collect();
+        let extracted = graph.extract_with(nodes, "region", &specs).unwrap();
+        let model = ModelBuilder::new().write();
+        extracted.model.save(&model.path).unwrap();
+        let mut numbers = Case::new();
+        let inputs = extracted.inputs.iter();
+        let inputs = inputs.map(|name| (name.clone(), numbers.random(&specs[name].shape))).collect();
+        let last = graph.node(*nodes.last().unwrap());
+        let output = graph.tensor(last.outputs[0].unwrap()).name.clone();
+        let beside = extracted.outputs.into_iter().filter(|name| *name != output).collect();
+        Self { model, inputs, output, beside, region: None }
+    }
+
+    /// What the model gives out, the output that is made by parts first.
+    fn run(&self, engine: &dyn Engine, model: &Fixture) -> Vec<Tensor> {
         let inputs: Vec<(&str, &Tensor)> =
             self.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         let options = LoadOptions { threads: 1, ..LoadOptions::default() };
-        run_once(engine, model, &inputs, &[&self.output], &options).unwrap().remove(0)
+        let outputs: Vec<&str> =
+            std::iter::once(&self.output).chain(&self.beside).map(String::as_str).collect();
+        run_once(engine, model, &inputs, &outputs, &options).unwrap()
     }
 
     fn graph(&self) -> (Graph, TensorFacts) {
@@ -196,10 +245,29 @@ impl Whole {
         (graph, facts)
     }
 
+    /// A model of the zoo, whose output of this name is to be made by parts.
+    pub fn zoo(model: &str, inputs: Vec<(String, Tensor)>, output: &str) -> Self {
+        let fixture = ModelBuilder::new().write();
+        tranche_models::build(model).unwrap().save(&fixture.path).unwrap();
+        Self { model: fixture, inputs, output: output.to_owned(), beside: Vec::new(), region: None }
+    }
+
+    /// With these of its nodes split, that the tensor is made by parts.
+    pub fn with_region(mut self, pick: impl Fn(&Graph) -> (BTreeSet<NodeId>, TensorId)) -> Self {
+        let graph = Graph::load(&self.model.path).unwrap();
+        let (nodes, seed) = pick(&graph);
+        self.region = Some((nodes, graph.tensor(seed).name.clone()));
+        self
+    }
+
+    fn seed(&self) -> &str {
+        self.region.as_ref().map_or(&self.output, |(_, seed)| seed)
+    }
+
     /// Bytes of all weights, and of those that each part holds.
     pub fn weights(&self, division: &Division) -> (u64, Vec<u64>) {
         let (graph, facts) = self.graph();
-        let stored = (0..graph.tensors().len() as u32).map(tranche_graph::TensorId);
+        let stored = (0..graph.tensors().len() as u32).map(TensorId);
         let all = stored
             .filter(|&tensor| graph.is_initializer(tensor))
             .filter_map(|tensor| facts.byte_size(tensor));
@@ -214,30 +282,34 @@ impl Whole {
     /// The whole model as parts that make its output so.
     pub fn divide(&self, join: Join, parts: usize, grain: u64) -> Result<Division, Refusal> {
         let (graph, facts) = self.graph();
-        let nodes: BTreeSet<_> = graph.node_ids().collect();
-        let seed = graph.find_tensor(&self.output).unwrap();
+        let nodes = match &self.region {
+            Some((nodes, _)) => nodes.clone(),
+            None => graph.node_ids().collect(),
+        };
+        let seed = graph.find_tensor(self.seed()).unwrap();
         divide(&graph, &facts, &nodes, seed, join, parts, grain)
     }
 
     /// Places of `axis`, as evenly as can be.
     pub fn even(&self, axis: u32, parts: usize) -> Join {
         let (graph, facts) = self.graph();
-        let shape = &facts.spec(graph.find_tensor(&self.output).unwrap()).unwrap().shape;
+        let shape = &facts.spec(graph.find_tensor(self.seed()).unwrap()).unwrap().shape;
         Join::Concat { axis, bounds: even_bounds(shape[axis as usize], parts) }
     }
 
-    /// Divides the whole model into parts that make its output so, and compares what they make,
-    /// joined, with what the whole makes, on both engines.
+    /// [`Whole::agrees_on`] both engines.
     pub fn agrees(&self, join: Join, parts: usize, grain: u64) -> Division {
-        self.agrees_on(join, parts, grain, &[&TractEngine::new(), onnxruntime()])
+        self.agrees_on(&[&TractEngine::new(), onnxruntime()], join, parts, grain)
     }
 
-    /// The same on ONNX Runtime alone, for what tract lacks or reads another way.
+    /// [`Whole::agrees_on`] ONNX Runtime alone, for what tract lacks or reads another way.
     pub fn agrees_on_onnxruntime(&self, join: Join, parts: usize, grain: u64) -> Division {
-        self.agrees_on(join, parts, grain, &[onnxruntime()])
+        self.agrees_on(&[onnxruntime()], join, parts, grain)
     }
 
-    fn agrees_on(&self, join: Join, parts: usize, grain: u64, engines: &[&dyn Engine]) -> Division {
+    /// Divides the whole model into parts that make its output so, and compares what they make,
+    /// joined, with what the whole makes, on each of these engines.
+    pub fn agrees_on(&self, engines: &[&dyn Engine], join: Join, parts: usize, grain: u64) -> Division {
         let division = self.divide(join, parts, grain).unwrap_or_else(|refusal| panic!("{refusal}"));
         let (graph, facts) = self.graph();
         let written = write(&graph, &facts, &division, Names { split: "s" });
@@ -247,14 +319,16 @@ impl Whole {
         split.model().save(&fixture.path).unwrap();
         for &engine in engines {
             let (whole, parts) = (self.run(engine, &self.model), self.run(engine, &fixture));
-            assert_eq!(whole.shape(), parts.shape(), "{}", engine.name());
-            assert_close(engine.name(), &whole, &parts);
+            for (whole, parts) in whole.iter().zip(&parts) {
+                assert_eq!(whole.shape(), parts.shape(), "{}", engine.name());
+                assert_close(engine.name(), whole, parts);
+            }
         }
         division
     }
 }
 
-pub fn assert_close(engine: &str, whole: &Tensor, parts: &Tensor) {
+fn assert_close(engine: &str, whole: &Tensor, parts: &Tensor) {
     if whole.element_type() != ElementType::Float32 {
         assert_eq!(whole.data(), parts.data(), "{engine}");
         return;

@@ -73,6 +73,13 @@ fn borders_do_not_cut_heads() {
 }
 
 #[test]
+fn a_factor_in_common_is_enough() {
+    // Two of six are a group of the three that the first axis counts.
+    reshaped(&[6, 5], &[2, 15]).agrees(bounds(1, &[0, 5, 15]), 2, 1);
+    assert_eq!(reshaped(&[6, 5], &[2, 15]).refusal(bounds(1, &[0, 7, 15]), 2).grain, Some(5));
+}
+
+#[test]
 fn mixed_axes_are_refused() {
     let refusal = reshaped(&[4, 3], &[6, 2]).refusal(bounds(0, &[0, 3, 6]), 2);
     assert!(refusal.reason.contains("mixed"), "{refusal}");
@@ -104,7 +111,7 @@ fn zero_may_mean_none() {
 #[test]
 fn matrices_are_flattened() {
     for (axis, along, places) in
-        [(1, 0, [0, 1, 3]), (1, 1, [0, 10, 20]), (2, 0, [0, 5, 12]), (-1, 1, [0, 2, 5])]
+        [(1, 0, [0, 1, 3]), (1, 1, [0, 10, 20]), (2, 0, [0, 4, 12]), (-1, 1, [0, 2, 5])]
     {
         let whole = Case::new()
             .input("x", &[3, 4, 5])

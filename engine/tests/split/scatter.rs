@@ -3,7 +3,7 @@
 use crate::harness::{Case, Whole, indices, text};
 use crate::support::{floats, integer};
 use proptest::prelude::*;
-use tranche_schema::{ElementType, Join};
+use tranche_schema::{ElementType, Join, Tensor};
 
 const VERTICES: u64 = 6;
 
@@ -79,14 +79,25 @@ fn a_maximum_is_no_sum() {
 
 #[test]
 fn parts_of_another_type_start_from_its_zeros() {
-    let whole = Case::new()
-        .version(18)
-        .given("x", indices(&[4], &[10, 20, 30, 40]))
-        .given("t", indices(&[6, 1], &[0, 1, 1, 3, 0, 2]))
-        .given("u", indices(&[6], &[1, 2, 3, 4, 5, 6]))
-        .node_with("ScatterND", &["x", "t", "u"], &["y"], vec![text("reduction", "add")])
-        .output("y", ElementType::Int64);
+    let reals = |shape: &[u64], values: &[f64]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor::new(ElementType::Float64, shape.to_vec(), bytes.into()).unwrap()
+    };
+    let wide = |kind, x, u| {
+        Case::new()
+            .version(18)
+            .given("x", x)
+            .given("t", indices(&[6, 1], &[0, 1, 1, 3, 0, 2]))
+            .given("u", u)
+            .node_with("ScatterND", &["x", "t", "u"], &["y"], vec![text("reduction", "add")])
+            .output("y", kind)
+    };
+    let (x, u) = ([10.0, 20.0, 30.0, 40.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let whole = wide(ElementType::Float64, reals(&[4], &x), reals(&[6], &u));
     whole.agrees_on_onnxruntime(Join::Sum, 3, 1);
+    let whole = wide(ElementType::Int64, indices(&[4], &[1, 2, 3, 4]), indices(&[6], &[1; 6]));
+    let refusal = whole.refusal(Join::Sum, 3);
+    assert!(refusal.reason.contains("sums of integers"), "{refusal}");
 }
 
 #[test]

@@ -113,7 +113,10 @@ impl Operation {
             .wanted
             .iter()
             .enumerate()
-            .map(|(place, wanted)| if wanted.is_some() { Argument::Output(place) } else { Argument::Absent })
+            .map(|(place, wanted)| match wanted {
+                Some(_) => Argument::Output(place),
+                None => part.unread(place),
+            })
             .collect();
         Self { operator: None, inputs, outputs, attributes: BTreeMap::new(), without: Vec::new() }
     }
@@ -192,6 +195,15 @@ impl<'a> Part<'a> {
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// What the node writes where an output of it is not wanted: nothing, but where it must be there.
+    fn unread(&self, place: usize) -> Argument {
+        const NAMES: [&str; 4] = ["unread0", "unread1", "unread2", "unread3"];
+        // TopK has two outputs. Of ONNX Runtime's own, attention wants those of its past and present.
+        let must = !self.node.domain().is_empty() || self.node.operator() == "TopK";
+        let is_there = self.node.outputs.get(place).copied().flatten().is_some();
+        NAMES.get(place).filter(|_| must && is_there).map_or(Argument::Absent, |name| Argument::Local(name))
     }
 
     /// The node's input at a place.

@@ -11,7 +11,7 @@
 //! - queries, where nothing depends on their number (no causal mask, no past), are made of the same
 //!   queries and rows of the mask, and of all keys and values.
 
-use super::super::part::{Argument, Operation, Part, Rewrite};
+use super::super::part::{Operation, Part, Rewrite};
 use super::super::{Need, Ranges, Refusal};
 use tranche_schema::AttributeValue;
 
@@ -84,7 +84,6 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         });
     }
     let mut operation = Operation::same(part, &needs);
-    keep_outputs(part, &mut operation);
     let mut work = part.shape(0)?.first().map_or(1.0, |&batch| match &share {
         Share::Batch(ranges) => ranges.count() as f64 / batch.max(1) as f64,
         _ => 1.0,
@@ -114,21 +113,6 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         Share::Batch(_) => {}
     }
     Ok(Rewrite { needs, operations: vec![operation], work })
-}
-
-/// ONNX Runtime's own want the outputs that they have of past and present, read or not.
-fn keep_outputs(part: &Part<'_>, operation: &mut Operation) {
-    if part.node.domain().is_empty() {
-        return;
-    }
-    for (place, name) in [(1, "unread1"), (2, "unread2")] {
-        if part.node.outputs.get(place).copied().flatten().is_some()
-            && let Some(output) = operation.outputs.get_mut(place)
-            && *output == Argument::Absent
-        {
-            *output = Argument::Local(name);
-        }
-    }
 }
 
 impl Layout {

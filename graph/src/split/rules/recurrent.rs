@@ -4,11 +4,13 @@
 //! - Places of the batch are made of the same places of the sequences, their lengths and the initial
 //!   states, and of all weights.
 //! - A direction of a bidirectional layer is a layer of one direction, with that direction's weights and
-//!   initial states: the axis of directions is split, and a part is set to run `forward` or in `reverse`.
+//!   initial states. The axis of directions is split; the part that goes backwards goes forwards over the
+//!   sequence turned round, for tract runs a layer in `reverse` as one that goes `forward`. Where sequences
+//!   have lengths of their own it is set to go in `reverse`.
 //! - Hidden units cannot be split: every unit of a step reads all units of the step before, so parts would
 //!   have to pass them after every step. Nor can steps, each of which waits for the one before.
 
-use super::super::part::{Operation, Part, Rewrite};
+use super::super::part::{Argument, Constant, Operation, Part, Rewrite};
 use super::super::{Need, Ranges, Refusal};
 use tranche_schema::AttributeValue;
 
@@ -20,28 +22,29 @@ enum Share {
 }
 
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
-    let batch_first = part.integer("layout", 0) != 0;
+    if part.integer("layout", 0) != 0 {
+        return Err(part.refuse("its batch comes first, which ONNX Runtime does not run"));
+    }
     let directions = part.shape(1)?.first().copied().unwrap_or(1);
     let mut agreed: Option<Share> = None;
     for (place, wanted) in part.wanted.iter().enumerate() {
         let Some(wanted) = wanted else { continue };
-        let share = share(part, place, wanted, batch_first)?;
+        let share = share(part, place, wanted)?;
         if agreed.as_ref().is_some_and(|known| *known != share) {
             return Err(part.refuse("different places of its outputs are wanted"));
         }
         agreed = Some(share);
     }
     let share = agreed.ok_or_else(|| part.refuse("nothing of it is wanted"))?;
-    let state = usize::from(!batch_first);
     let needs = |of: &dyn Fn(usize) -> Need| -> Vec<Option<Need>> {
         part.node.inputs.iter().enumerate().map(|(place, input)| input.map(|_| of(place))).collect()
     };
     match share {
         Share::Batch(ranges) => {
-            let count = part.shape(0)?.get(state).copied().unwrap_or(1);
+            let count = part.shape(0)?.get(1).copied().unwrap_or(1);
             let needs = needs(&|place| match place {
-                0 | 5 => Need::along(state, &ranges),
-                6 if part.node.operator() == "LSTM" => Need::along(state, &ranges),
+                0 | 5 => Need::along(1, &ranges),
+                6 if part.node.operator() == "LSTM" => Need::along(1, &ranges),
                 4 => Need::along(0, &ranges),
                 _ => Need::Whole,
             });
@@ -51,19 +54,17 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
             let own = |axis| Need::range(axis, direction, direction + 1).unwrap_or(Need::Whole);
             let needs = needs(&|place| match place {
                 0 | 4 => Need::Whole,
-                5 => own(1 - state),
-                6 if part.node.operator() == "LSTM" => own(1 - state),
                 _ => own(0),
             });
-            let operation = one_direction(part, &needs, direction)?;
-            Ok(Rewrite { needs, operations: vec![operation], work: 1.0 / directions.max(1) as f64 })
+            let operations = one_direction(part, &needs, direction)?;
+            Ok(Rewrite { needs, operations, work: 1.0 / directions.max(1) as f64 })
         }
     }
 }
 
-/// What a share of an output is of all of them: `Y` has the axes step, direction, batch and unit, or batch,
-/// step, direction and unit; the last states have no step.
-fn share(part: &Part<'_>, place: usize, wanted: &Need, batch_first: bool) -> Result<Share, Refusal> {
+/// What a share of an output is of all of them: `Y` has the axes step, direction, batch and unit, the last
+/// states have no step.
+fn share(part: &Part<'_>, place: usize, wanted: &Need) -> Result<Share, Refusal> {
     let (axis, ranges) = match wanted {
         Need::Along { axis, ranges } => (*axis, ranges),
         Need::Whole => return Err(part.refuse("places of one of its outputs and all of another are wanted")),
@@ -73,12 +74,7 @@ fn share(part: &Part<'_>, place: usize, wanted: &Need, batch_first: bool) -> Res
             );
         }
     };
-    let names = match (place, batch_first) {
-        (0, false) => "sdbu",
-        (0, true) => "bsdu",
-        (_, false) => "dbu",
-        (_, true) => "bdu",
-    };
+    let names = if place == 0 { "sdbu" } else { "dbu" };
     match names.as_bytes().get(axis) {
         Some(b'b') => Ok(Share::Batch(ranges.clone())),
         Some(b'd') => match ranges.single() {
@@ -91,7 +87,7 @@ fn share(part: &Part<'_>, place: usize, wanted: &Need, batch_first: bool) -> Res
 }
 
 /// The layer of one direction of a bidirectional one.
-fn one_direction(part: &Part<'_>, needs: &[Option<Need>], direction: u64) -> Result<Operation, Refusal> {
+fn one_direction(part: &Part<'_>, needs: &[Option<Need>], direction: u64) -> Result<Vec<Operation>, Refusal> {
     let has = |name| part.node.attribute(name).is_some();
     if has("activation_alpha") || has("activation_beta") {
         return Err(part.refuse("its activations have parameters, which a part of it cannot be given"));
@@ -109,7 +105,33 @@ fn one_direction(part: &Part<'_>, needs: &[Option<Need>], direction: u64) -> Res
             return Err(part.refuse("its activations are not the usual ones, which a part of it would have"));
         }
     }
-    let name = if direction == 0 { "forward" } else { "reverse" };
-    let operation = Operation::same(part, needs).with("direction", AttributeValue::Text(name.to_owned()));
-    Ok(operation.without("activations"))
+    let set = |name: &str| {
+        let operation = Operation::same(part, needs).with("direction", AttributeValue::Text(name.to_owned()));
+        operation.without("activations")
+    };
+    if direction == 0 {
+        return Ok(vec![set("forward")]);
+    }
+    if part.input(4).is_some() || part.opset() < 10 {
+        return Ok(vec![set("reverse")]);
+    }
+    let mut forward = set("forward");
+    forward.inputs[0] = Argument::Local("turned");
+    let mut operations = vec![turned(Argument::Input(0), Argument::Local("turned"))];
+    if forward.outputs[0] == Argument::Output(0) {
+        forward.outputs[0] = Argument::Local("backwards");
+        operations.push(forward);
+        operations.push(turned(Argument::Local("backwards"), Argument::Output(0)));
+    } else {
+        operations.push(forward);
+    }
+    Ok(operations)
+}
+
+/// The steps from the last to the first.
+fn turned(from: Argument, to: Argument) -> Operation {
+    let one = |value| Constant::integers(&[value]);
+    // An end before the first place, however long the sequence.
+    let inputs = vec![from, one(-1), one(i32::MIN.into()), one(0), one(-1)];
+    Operation::of("Slice", inputs, to)
 }

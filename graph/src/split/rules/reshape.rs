@@ -1,15 +1,13 @@
 //! `Reshape`, `Flatten`, `Squeeze`, `Unsqueeze`: the same elements in the same order under other extents
 //! (ONNX operators of those names).
 //!
-//! Element `(p, e, q)` of `y`, where `e` is its place along the axis wanted, of extent `E`, `p` counts
-//! the axes before it and `q < Q` those after, is the element `(p·E + e)·Q + q` of `x` in order. An axis
-//! of `x` with `P'` and `Q'` places before and after it has to do with the axis wanted in three ways:
-//!
-//! - `P' = P` and `Q' = Q`: it is the same axis.
-//! - `P = r·P'` and `Q = c·Q'`: the axis wanted is a factor of it (heads of a hidden axis). Place `e` is
-//!   made of the `c` adjacent places from `e·c` on, in each of `r` stretches of `E·c`.
-//! - `P' = r·P` and `Q' = c·Q`: it is a factor of the axis wanted. Places in whole groups of `c`, the same
-//!   in each of `r` stretches, are made of one place for each group.
+//! An axis of extent `E` with `Q` places after it counts the digits of an element's number between `Q` and
+//! `E·Q`. One of `x` that counts those between `Q'` and `E'·Q'` has in common with it those between
+//! `l = max(Q, Q')` and `t = min(E·Q, E'·Q')`, where these divide each other; what is beside them on
+//! either axis are factors of it. Places of the axis wanted that are whole groups of `l/Q`, the same
+//! in each of `E·Q/t` stretches, are made of groups of `l/Q'` in each of `E'·Q'/t` stretches. So a head of
+//! a hidden axis is `D` adjacent columns, heads of three packed projections are three stretches, and
+//! columns are heads where they are whole ones.
 //!
 //! A summand of `y` is made of one of `x`.
 
@@ -49,31 +47,37 @@ fn source(part: &Part<'_>, axis: usize, ranges: &Ranges) -> Result<(usize, Range
     if input.contains(&0) || axis >= output.len() {
         return Err(part.refuse("it is empty"));
     }
-    let before = |shape: &[u64], axis: usize| shape[..axis].iter().product::<u64>();
-    let after = |shape: &[u64], axis: usize| shape[axis + 1..].iter().product::<u64>();
-    let (outer, inner) = (before(output, axis), after(output, axis));
+    let digits = |shape: &[u64], axis: usize| {
+        let after = shape[axis + 1..].iter().product::<u64>();
+        (after, after * shape[axis])
+    };
+    let (inner, outer) = digits(output, axis);
     let mut grain = None;
-    for (own, &extent) in input.iter().enumerate().filter(|(_, extent)| **extent > 1) {
-        let (own_outer, own_inner) = (before(input, own), after(input, own));
-        if outer.is_multiple_of(own_outer) && inner.is_multiple_of(own_inner) {
-            let (stretches, each) = (outer / own_outer, inner / own_inner);
-            if stretches * ranges.as_slice().len() as u64 > MOST_RANGES {
+    for own in (0..input.len()).filter(|&own| input[own] > 1) {
+        let (own_inner, own_outer) = digits(input, own);
+        let (low, top) = (inner.max(own_inner), outer.min(own_outer));
+        let divides = |factor: u64, of: u64| of.is_multiple_of(factor);
+        let common = low < top && divides(low, top);
+        if !common || ![inner, own_inner].iter().all(|&factor| divides(factor, low)) {
+            continue;
+        }
+        if ![outer, own_outer].iter().all(|&of| divides(top, of)) {
+            continue;
+        }
+        let (each, stretches) = (low / inner, outer / top);
+        let first = ranges.within(0, top / inner);
+        let groups = first.as_ref().and_then(|first| first.grouped(each));
+        if let Some((first, groups)) = first.zip(groups)
+            && first.repeated(stretches, top / inner) == *ranges
+        {
+            let stretches = own_outer / top;
+            if stretches * groups.as_slice().len() as u64 > MOST_RANGES {
                 return Err(part.refuse(format!("places of axis {axis} lie in {stretches} stretches apart")));
             }
-            return Ok((own, ranges.spread(each).repeated(stretches, output[axis] * each)));
+            return Ok((own, groups.spread(low / own_inner).repeated(stretches, top / own_inner)));
         }
-        if own_outer.is_multiple_of(outer) && own_inner.is_multiple_of(inner) {
-            let (stretches, each) = (own_outer / outer, own_inner / inner);
-            let period = extent * each;
-            let first = ranges.within(0, period);
-            if let Some(places) = first.as_ref().and_then(|first| first.grouped(each))
-                && first.is_some_and(|first| first.repeated(stretches, period) == *ranges)
-            {
-                return Ok((own, places));
-            }
-            if stretches == 1 {
-                grain = grain.or(Some(each));
-            }
+        if stretches == 1 {
+            grain = grain.or(Some(each));
         }
     }
     Err(match grain {
