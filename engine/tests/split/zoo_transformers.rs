@@ -145,7 +145,8 @@ fn messages(graph: &Graph, place: usize) -> (BTreeSet<NodeId>, TensorId) {
         |id: &NodeId| graph.node(*id).attribute("reduction").is_some_and(|attribute| attribute.s() == b"add");
     let scatter = graph.node_ids().filter(adds).nth(place).unwrap();
     let mut nodes = BTreeSet::from([scatter]);
-    for id in graph.node_ids().filter(|&id| id < scatter).rev() {
+    let before: Vec<NodeId> = graph.node_ids().filter(|&id| id < scatter).collect();
+    for id in before.into_iter().rev() {
         let node = graph.node(id);
         let readers: Vec<NodeId> =
             node.writes().flat_map(|tensor| graph.tensor(tensor).consumers.clone()).collect();
