@@ -174,6 +174,70 @@ fn query_heads_with_the_keys_that_they_share() {
     }
 }
 
+#[test]
+fn rotated_heads_with_biased_scores() {
+    // Rotation, biased scores and a sink for each head; no past.
+    const WIDE: u64 = 16;
+    let hidden = 8 * WIDE;
+    let attributes =
+        vec![integer("num_heads", 8), integer("kv_num_heads", HEADS as i64), integer("do_rotary", 1)];
+    let whole = Case::new()
+        .input("x", &[2, 3, 6])
+        .weight("w", &[6, hidden + 2 * HEADS * WIDE])
+        .given("lengths", narrow_integers(&[2], &[2, 2]))
+        .given("total", narrow_integers(&[], &[3]))
+        .weight("cosines", &[4, WIDE / 2])
+        .weight("sines", &[4, WIDE / 2])
+        .input("scores", &[1, 8, 3, 3])
+        .weight("sinks", &[8])
+        .node("MatMul", &["x", "w"], &["q"])
+        .node_with(
+            "GroupQueryAttention",
+            &["q", "", "", "", "", "lengths", "total", "cosines", "sines", "", "scores", "sinks"],
+            &["a", "nk", "nv"],
+            attributes,
+        )
+        .in_domain(MICROSOFT)
+        .weight("wo", &[hidden, 6])
+        .node("MatMul", &["a", "wo"], &["y"])
+        .done();
+    for parts in [2, 4] {
+        whole.agrees_on_onnxruntime(Join::Sum, parts, 2 * WIDE);
+    }
+    whole.agrees_on_onnxruntime(whole.even(0, 2), 2, 1);
+}
+
+#[test]
+fn padded_keys_and_those_of_another_sequence() {
+    // Values narrower than keys, and keys that are padding.
+    let whole = Case::new()
+        .input("q", &[2, 5, HIDDEN])
+        .input("k", &[2, 7, HIDDEN])
+        .input("v", &[2, 7, HEADS * 4])
+        .given("padding", narrow_integers(&[2, 7], &[1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0]))
+        .node_with(
+            "MultiHeadAttention",
+            &["q", "k", "v", "", "padding"],
+            &["y"],
+            vec![integer("num_heads", HEADS as i64)],
+        )
+        .in_domain(MICROSOFT)
+        .done();
+    whole.agrees_on_onnxruntime(bounds(2, &[0, 4, 12, 16]), 3, 1);
+    whole.agrees_on_onnxruntime(whole.even(0, 2), 2, 1);
+    whole.agrees_on_onnxruntime(whole.even(1, 2), 2, 1);
+    // Keys and values that have an axis of heads.
+    let whole = Case::new()
+        .input("q", &[2, 5, HIDDEN])
+        .input("k", &[2, HEADS, 7, EACH])
+        .input("v", &[2, HEADS, 7, EACH])
+        .node_with("MultiHeadAttention", &["q", "k", "v"], &["y"], vec![integer("num_heads", HEADS as i64)])
+        .in_domain(MICROSOFT)
+        .done();
+    whole.agrees_on_onnxruntime(bounds(2, &[0, EACH, HIDDEN]), 2, 1);
+    whole.agrees_on_onnxruntime(whole.even(0, 2), 2, 1);
+}
+
 /// ONNX Attention of 4 heads, which share 2 of keys and values, flat or with an axis of heads.
 fn standard(is_flat: bool, causal: bool) -> Whole {
     let (few, queries, keys) = match is_flat {

@@ -3,7 +3,7 @@
 
 use crate::harness::{Case, Whole, indices, integers};
 use crate::support::{floats, integer};
-use tranche_graph::split::Division;
+use tranche_graph::split::DividedPart;
 use tranche_schema::Join;
 
 const BATCH: u64 = 2;
@@ -92,15 +92,14 @@ fn splits_by_heads(whole: &Whole, grain: u64) {
         let division = whole.agrees(Join::Sum, parts, grain);
         let (all, held) = whole.weights(&division);
         assert!(held.iter().sum::<u64>() <= all + 64 * parts as u64, "{held:?} of {all}");
-        assert_eq!(projections(&division), parts);
+        // Three projections in and one out, two products between, and what is elementwise.
+        assert!(division.parts.iter().all(|part| in_part(part) > 10));
     }
 }
 
-/// Parts that do all of no product.
-fn projections(division: &Division) -> usize {
-    let most =
-        |part: &tranche_graph::split::DividedPart| part.shares.values().filter(|share| **share < 1.0).count();
-    division.parts.iter().filter(|part| most(part) > 5).count()
+/// How many nodes a part does a share of.
+fn in_part(part: &DividedPart) -> usize {
+    part.shares.values().filter(|share| **share < 1.0).count()
 }
 
 fn separate() -> Block {
@@ -119,13 +118,6 @@ fn projections_apart() {
 
 #[test]
 fn heads_are_not_cut_through() {
-    let refusal =
-        separate().attend().divide(Join::Sum, 2, 1).map(|_| ()).or_else(|refusal| match refusal.grain {
-            // An even cut of 24 columns falls between heads.
-            Some(grain) => Err(grain),
-            None => panic!("{refusal}"),
-        });
-    assert_eq!(refusal, Ok(()));
     let refusal = separate().attend().divide(Join::Sum, 5, 1).unwrap_err();
     assert_eq!((refusal.operator.as_str(), refusal.grain), ("Reshape", Some(EACH)), "{refusal}");
 }

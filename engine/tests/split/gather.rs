@@ -4,7 +4,7 @@ use crate::harness::{Case, Whole, bounds, indices};
 use crate::support::integer;
 use proptest::prelude::*;
 use tranche_graph::split::Need;
-use tranche_schema::Join;
+use tranche_schema::{ElementType, Join, Tensor};
 
 /// `Gather` from a stored table or a computed tensor, indices of this shape, some of them counted from the end.
 fn gathered(stored: bool, axis: i64, shape: &[u64], version: i64) -> Whole {
@@ -48,6 +48,25 @@ proptest! {
 }
 
 #[test]
+fn narrow_indices_and_wide_numbers() {
+    let whole = |version| {
+        let narrow: Vec<u8> = [0_i32, -1, 3, 2].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let wide: Vec<u8> = (0..10).flat_map(|value| f64::from(value).to_le_bytes()).collect();
+        Case::new()
+            .version(version)
+            .given("i", Tensor::new(ElementType::Int32, vec![4], narrow.into()).unwrap())
+            .stored("t", &Tensor::new(ElementType::Float64, vec![5, 2], wide.into()).unwrap())
+            .node("Gather", &["t", "i"], &["y"])
+            .output("y", ElementType::Float64)
+    };
+    // Rows of a part, and fewer than there are parts.
+    whole(17).agrees(Join::Sum, 3, 1);
+    whole(17).agrees(Join::Sum, 6, 1);
+    let refusal = whole(8).refusal(Join::Sum, 2);
+    assert!(refusal.reason.contains("operator set 9"), "{refusal}");
+}
+
+#[test]
 fn one_of_several_is_selected() {
     let whole = Case::new()
         .input("x", &[3, 2, 4])
@@ -62,11 +81,19 @@ fn words_are_looked_up_in_parts_of_the_vocabulary() {
     let whole = Case::new()
         .given("i", indices(&[2, 3], &[0, 9, 4, 5, 5, 2]))
         .weight("words", &[10, 4])
+        .weight("kinds", &[2, 4])
+        .given("k", indices(&[2, 3], &[0, 0, 1, 1, 0, 1]))
         .weight("places", &[3, 4])
         .node("Gather", &["words", "i"], &["w"])
-        .node("Add", &["w", "places"], &["y"])
+        .node("Gather", &["kinds", "k"], &["t"])
+        .node("Add", &["w", "t"], &["s"])
+        .node("Add", &["s", "places"], &["y"])
         .done();
-    whole.agrees(Join::Sum, 3, 1);
+    for parts in 2..5 {
+        let division = whole.agrees(Join::Sum, parts, 1);
+        let (all, held) = whole.weights(&division);
+        assert_eq!(held.iter().sum::<u64>(), all, "{held:?}");
+    }
 }
 
 #[test]

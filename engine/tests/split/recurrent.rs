@@ -3,7 +3,7 @@
 use crate::harness::{Case, Whole, bounds, indices, text};
 use crate::support::integer;
 use proptest::prelude::*;
-use tranche_schema::ElementType;
+use tranche_schema::{ElementType, Tensor};
 
 const GATES: [(&str, u64); 3] = [("LSTM", 4), ("GRU", 3), ("RNN", 1)];
 
@@ -59,6 +59,47 @@ proptest! {
 fn the_last_state_goes_with_the_sequence() {
     let whole = layer(0, "forward", true).node("Add", &["n", "last"], &["y"]).done();
     whole.agrees(whole.even(2, 2), 2, 1);
+}
+
+/// Sequences with lengths of their own: ONNX Runtime alone.
+#[test]
+fn shorter_sequences_end_before() {
+    for (operator, gates) in GATES {
+        let lengths: Vec<u8> = [3_i32, 1, 2, 3].iter().flat_map(|value| value.to_le_bytes()).collect();
+        let whole = Case::new()
+            .input("x", &[3, 4, 5])
+            .weight("w", &[2, gates * 6, 5])
+            .weight("r", &[2, gates * 6, 6])
+            .given("lengths", Tensor::new(ElementType::Int32, vec![4], lengths.into()).unwrap())
+            .node_with(
+                operator,
+                &["x", "w", "r", "", "lengths"],
+                &["y"],
+                vec![integer("hidden_size", 6), text("direction", "bidirectional")],
+            )
+            .done();
+        whole.agrees_on_onnxruntime(whole.even(1, 2), 2, 1);
+        whole.agrees_on_onnxruntime(whole.even(2, 3), 3, 1);
+    }
+}
+
+#[test]
+fn last_states_of_each_direction() {
+    for (operator, gates) in GATES {
+        let whole = Case::new()
+            .input("x", &[3, 4, 5])
+            .weight("w", &[2, gates * 6, 5])
+            .weight("r", &[2, gates * 6, 6])
+            .node_with(
+                operator,
+                &["x", "w", "r"],
+                &["", "y"],
+                vec![integer("hidden_size", 6), text("direction", "bidirectional")],
+            )
+            .done();
+        whole.agrees(whole.even(0, 2), 2, 1);
+        whole.agrees(whole.even(1, 2), 2, 1);
+    }
 }
 
 #[test]

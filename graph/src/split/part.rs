@@ -133,6 +133,19 @@ impl Operation {
         }
     }
 
+    /// Fills `output` with zeros.
+    #[must_use]
+    pub fn zeros(shape: &[u64], element_type: ElementType, output: Argument) -> Vec<Self> {
+        let extents: Vec<i64> = shape.iter().map(|&extent| extent as i64).collect();
+        let fill = |output| Self::of("ConstantOfShape", vec![Constant::integers(&extents)], output);
+        if element_type == ElementType::Float32 {
+            return vec![fill(output)];
+        }
+        let to = AttributeValue::Integer(element_type.to_onnx().into());
+        let single = Argument::Local("single_zeros");
+        vec![fill(single.clone()), Self::of("Cast", vec![single], output).with("to", to)]
+    }
+
     /// With an attribute set.
     #[must_use]
     pub fn with(mut self, name: &str, value: AttributeValue) -> Self {
@@ -237,6 +250,15 @@ impl<'a> Part<'a> {
         })
     }
 
+    /// How many of the places of an axis of the first output these are, 0 to 1.
+    ///
+    /// # Errors
+    /// When its shape is not known.
+    pub fn share(&self, axis: usize, ranges: &Ranges) -> Result<f64, Refusal> {
+        let extent = self.output_shape(0)?.get(axis).copied().unwrap_or(1);
+        Ok(ranges.count() as f64 / extent.max(1) as f64)
+    }
+
     /// Element type of the output at a place.
     ///
     /// # Errors
@@ -285,15 +307,6 @@ impl<'a> Part<'a> {
             true => Ok(first),
             false => Err(self.refuse("different places of its outputs are wanted")),
         }
-    }
-
-    /// How many of the places of an axis of the first output these are, 0 to 1.
-    ///
-    /// # Errors
-    /// When its shape is not known.
-    pub fn share(&self, axis: usize, ranges: &Ranges) -> Result<f64, Refusal> {
-        let extent = self.output_shape(0)?.get(axis).copied().unwrap_or(1);
-        Ok(ranges.count() as f64 / extent.max(1) as f64)
     }
 
     /// What places of an axis of a tensor of this rank are made of in an input that is broadcast to

@@ -10,7 +10,8 @@
 //!
 //! A summand of a `Gather` from a stored table can also be made of some rows of it: a part looks up the
 //! indices that fall in its rows `a..b`, less `a`, and puts zeros for the others; each index falls in the
-//! rows of one part (the vocabulary of Shoeybi and others, "Megatron-LM", arXiv 1909.08053).
+//! rows of one part (the vocabulary of Shoeybi and others, "Megatron-LM", arXiv 1909.08053). A table with
+//! fewer rows than there are parts is the first part's alone.
 
 use super::super::part::{Argument, Constant, Operation, Part, Rewrite};
 use super::super::{Need, Refusal};
@@ -65,6 +66,9 @@ fn rows(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     }
     let (table, indices) = (part.shape(0)?, part.shape(1)?);
     let axis = part.axis(part.integer("axis", 0), table.len())?;
+    if table[axis] / part.grain.max(1) < part.count as u64 {
+        return few_rows(part);
+    }
     let ranges = part.contraction(table[axis])?;
     let (start, end) = ranges.hull();
     let index = part.input_type(1)?;
@@ -107,4 +111,13 @@ fn rows(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     operations.push(Operation::of("Where", vec![mask, local("rows"), zero], Argument::Output(0)));
     let needs = vec![Some(Need::along(axis, &ranges)), Some(Need::Whole)];
     Ok(Rewrite { needs, operations, work: 1.0 })
+}
+
+/// All of a summand in the first part, zeros in the others.
+fn few_rows(part: &Part<'_>) -> Result<Rewrite, Refusal> {
+    if part.index() == 0 {
+        return Ok(Rewrite::whole(part));
+    }
+    let operations = Operation::zeros(part.output_shape(0)?, part.output_type(0)?, Argument::Output(0));
+    Ok(Rewrite { needs: vec![None, None], operations, work: 0.0 })
 }

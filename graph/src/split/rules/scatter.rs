@@ -9,9 +9,8 @@
 //! Where `⊕` adds, as messages along the edges of a graph are, a summand is made of some of the
 //! updates and their indices; the first part starts from `x` and the others from zeros.
 
-use super::super::part::{Argument, Constant, Operation, Part, Rewrite};
+use super::super::part::{Argument, Operation, Part, Rewrite};
 use super::super::{Need, Ranges, Refusal};
-use tranche_schema::{AttributeValue, ElementType};
 
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     let named = match part.node.operator() {
@@ -80,16 +79,8 @@ fn summand(part: &Part<'_>, named: usize) -> Result<Rewrite, Refusal> {
     if part.index() == 0 {
         return Ok(Rewrite::same(part, vec![Some(Need::Whole), updates.clone(), updates], work));
     }
-    let data: Vec<i64> = part.shape(0)?.iter().map(|&extent| extent as i64).collect();
-    let element_type = part.output_type(0)?;
-    let mut zeros = Argument::Local("zeros");
-    let mut operations =
-        vec![Operation::of("ConstantOfShape", vec![Constant::integers(&data)], zeros.clone())];
-    if element_type != ElementType::Float32 {
-        let to = AttributeValue::Integer(element_type.to_onnx().into());
-        operations.push(Operation::of("Cast", vec![zeros], Argument::Local("cast")).with("to", to));
-        zeros = Argument::Local("cast");
-    }
+    let zeros = Argument::Local("zeros");
+    let mut operations = Operation::zeros(part.shape(0)?, part.output_type(0)?, zeros.clone());
     let inputs = vec![zeros, Argument::Input(1), Argument::Input(2)];
     operations.push(Operation { inputs, ..Operation::same(part, &[]) });
     Ok(Rewrite { needs: vec![None, updates.clone(), updates], operations, work })
