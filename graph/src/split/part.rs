@@ -133,6 +133,13 @@ impl Operation {
         }
     }
 
+    /// With an attribute set.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: AttributeValue) -> Self {
+        self.attributes.insert(name.to_owned(), value);
+        self
+    }
+
     /// Fills `output` with zeros.
     #[must_use]
     pub fn zeros(shape: &[u64], element_type: ElementType, output: Argument) -> Vec<Self> {
@@ -144,13 +151,6 @@ impl Operation {
         let to = AttributeValue::Integer(element_type.to_onnx().into());
         let single = Argument::Local("single_zeros");
         vec![fill(single.clone()), Self::of("Cast", vec![single], output).with("to", to)]
-    }
-
-    /// With an attribute set.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: AttributeValue) -> Self {
-        self.attributes.insert(name.to_owned(), value);
-        self
     }
 
     /// Without an attribute.
