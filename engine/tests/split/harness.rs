@@ -95,11 +95,17 @@ impl Case {
         self
     }
 
+    /// Puts the last node's operator in another set than the standard one.
+    pub fn in_domain(mut self, domain: &str) -> Self {
+        self.builder = self.builder.in_domain(domain);
+        self
+    }
+
     /// The model, which gives out `output`.
     pub fn output(mut self, output: &str, element_type: ElementType) -> Whole {
         self.builder = self.builder.output(output, element_type);
         let model = self.builder.write_for(self.version);
-        Whole { model, inputs: self.inputs, output: output.to_owned(), beside: Vec::new() }
+        Whole { model, inputs: self.inputs, output: output.to_owned(), beside: Vec::new(), region: None }
     }
 
     /// The model, which gives out real numbers named `y`.
@@ -115,6 +121,8 @@ pub struct Whole {
     output: String,
     /// Outputs besides.
     beside: Vec<String>,
+    /// Where only some of its nodes are split: those, and the tensor that is made by parts.
+    region: Option<(BTreeSet<NodeId>, String)>,
 }
 
 /// Integers as an attribute.
@@ -145,6 +153,16 @@ pub fn real(name: &str, value: f32) -> onnx::AttributeProto {
         f: Some(value),
         ..Default::default()
     }
+}
+
+/// Integers of a shape.
+pub fn indices(shape: &[u64], values: &[i64]) -> Tensor {
+    crate::support::integers(shape, values)
+}
+
+/// Places of `axis` up to each bound.
+pub fn bounds(axis: u32, bounds: &[u64]) -> Join {
+    Join::Concat { axis, bounds: bounds.to_vec() }
 }
 
 /// Real numbers as an attribute.
@@ -188,7 +206,7 @@ impl Whole {
         let last = graph.node(*nodes.last().unwrap());
         let output = graph.tensor(last.outputs[0].unwrap()).name.clone();
         let beside = extracted.outputs.into_iter().filter(|name| *name != output).collect();
-        Self { model, inputs, output, beside }
+        Self { model, inputs, output, beside, region: None }
     }
 
     /// What the model gives out, the output that is made by parts first.
@@ -227,6 +245,35 @@ impl Whole {
         (graph, facts)
     }
 
+    /// A model of the zoo, whose output of this name is to be made by parts.
+    pub fn zoo(model: &str, inputs: Vec<(String, Tensor)>, output: &str) -> Self {
+        let fixture = ModelBuilder::new().write();
+        tranche_models::build(model).unwrap().save(&fixture.path).unwrap();
+        Self { model: fixture, inputs, output: output.to_owned(), beside: Vec::new(), region: None }
+    }
+
+    /// With these of its nodes split, that the tensor is made by parts.
+    pub fn with_region(mut self, pick: impl Fn(&Graph) -> (BTreeSet<NodeId>, TensorId)) -> Self {
+        let graph = Graph::load(&self.model.path).unwrap();
+        let (nodes, seed) = pick(&graph);
+        self.region = Some((nodes, graph.tensor(seed).name.clone()));
+        self
+    }
+
+    fn seed(&self) -> &str {
+        self.region.as_ref().map_or(&self.output, |(_, seed)| seed)
+    }
+
+    /// Bytes of all weights, and of those that each part holds.
+    pub fn weights(&self, division: &Division) -> (u64, Vec<u64>) {
+        let (graph, facts) = self.graph();
+        let stored = (0..graph.tensors().len() as u32).map(TensorId);
+        let all = stored
+            .filter(|&tensor| graph.is_initializer(tensor))
+            .filter_map(|tensor| facts.byte_size(tensor));
+        (all.sum(), division.parts.iter().map(|part| part.weights_bytes(&facts)).collect())
+    }
+
     /// Why the whole model cannot be divided so.
     pub fn refusal(&self, join: Join, parts: usize) -> Refusal {
         self.divide(join, parts, 1).expect_err("it was divided")
@@ -235,21 +282,29 @@ impl Whole {
     /// The whole model as parts that make its output so.
     pub fn divide(&self, join: Join, parts: usize, grain: u64) -> Result<Division, Refusal> {
         let (graph, facts) = self.graph();
-        let nodes: BTreeSet<_> = graph.node_ids().collect();
-        let seed = graph.find_tensor(&self.output).unwrap();
+        let nodes = match &self.region {
+            Some((nodes, _)) => nodes.clone(),
+            None => graph.node_ids().collect(),
+        };
+        let seed = graph.find_tensor(self.seed()).unwrap();
         divide(&graph, &facts, &nodes, seed, join, parts, grain)
     }
 
     /// Places of `axis`, as evenly as can be.
     pub fn even(&self, axis: u32, parts: usize) -> Join {
         let (graph, facts) = self.graph();
-        let shape = &facts.spec(graph.find_tensor(&self.output).unwrap()).unwrap().shape;
+        let shape = &facts.spec(graph.find_tensor(self.seed()).unwrap()).unwrap().shape;
         Join::Concat { axis, bounds: even_bounds(shape[axis as usize], parts) }
     }
 
     /// [`Whole::agrees_on`] both engines.
     pub fn agrees(&self, join: Join, parts: usize, grain: u64) -> Division {
         self.agrees_on(&[&TractEngine::new(), onnxruntime()], join, parts, grain)
+    }
+
+    /// [`Whole::agrees_on`] ONNX Runtime alone, for what tract lacks or reads another way.
+    pub fn agrees_on_onnxruntime(&self, join: Join, parts: usize, grain: u64) -> Division {
+        self.agrees_on(&[onnxruntime()], join, parts, grain)
     }
 
     /// Divides the whole model into parts that make its output so, and compares what they make,

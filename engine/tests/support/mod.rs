@@ -88,6 +88,12 @@ impl ModelBuilder {
         self
     }
 
+    /// Puts the last node's operator in another set than the standard one.
+    pub fn in_domain(mut self, domain: &str) -> Self {
+        self.0.node.last_mut().unwrap().domain = Some(domain.into());
+        self
+    }
+
     /// Gives the last node an axis.
     pub fn with_axis(mut builder: Self, axis: i64) -> Self {
         builder.0.node.last_mut().unwrap().attribute.push(integer("axis", axis));
@@ -100,10 +106,14 @@ impl ModelBuilder {
 
     /// For a version of the operator set.
     pub fn encode_for(self, version: i64) -> Vec<u8> {
-        let opset = onnx::OperatorSetIdProto { domain: None, version: Some(version) };
+        let of =
+            |domain: Option<String>, version| onnx::OperatorSetIdProto { domain, version: Some(version) };
+        let domains: std::collections::BTreeSet<String> =
+            self.0.node.iter().filter_map(|node| node.domain.clone()).collect();
+        let others = domains.into_iter().map(|domain| of(Some(domain), 1));
         onnx::ModelProto {
             ir_version: Some(8),
-            opset_import: vec![opset],
+            opset_import: [of(None, version)].into_iter().chain(others).collect(),
             graph: Some(self.0),
             ..Default::default()
         }

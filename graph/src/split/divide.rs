@@ -5,7 +5,7 @@ use super::{Need, Ranges, Refusal, even_bounds, rules, shape_of};
 use crate::shapes::TensorFacts;
 use crate::{Graph, Node, NodeId, TensorId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use tranche_schema::Join;
+use tranche_schema::{ElementType, Join};
 
 /// A region as parts.
 #[derive(Clone, Debug)]
@@ -157,6 +157,11 @@ impl<'a> Divider<'a> {
         for &tensor in node.outputs.iter().flatten() {
             if self.is_read_outside(tensor) {
                 let join = self.join_of(tensor).map_err(refuse)?;
+                // ONNX operators, Sum: reals alone.
+                let kind = self.facts.spec(tensor).map(|spec| spec.element_type);
+                if join == Join::Sum && kind.is_some_and(|kind| !is_real(kind)) {
+                    return Err(refuse("sums of integers are not joined".to_owned()));
+                }
                 for (index, part) in self.parts.iter_mut().enumerate() {
                     let Some(need) = share(&join, index) else { continue };
                     merge(&mut part.made, tensor, need.clone(), self.facts)
@@ -349,7 +354,7 @@ impl<'a> Divider<'a> {
             }
             let Some(producer) = self.graph.producer(tensor) else { return false };
             let node = self.graph.node(producer);
-            if rules::contracts(node) {
+            if rules::contracts(self.graph, node) {
                 return true;
             }
             let next = rules::linear_inputs(node)
@@ -367,6 +372,10 @@ impl<'a> Divider<'a> {
             }
         }
     }
+}
+
+fn is_real(kind: ElementType) -> bool {
+    matches!(kind, ElementType::Float16 | ElementType::BFloat16 | ElementType::Float32 | ElementType::Float64)
 }
 
 /// Bounds where the ranges of the parts, one after the other, meet end to end over the whole axis.

@@ -80,6 +80,13 @@ impl Ranges {
         Self(self.0.iter().map(|&(start, end)| (start * factor, end * factor)).collect())
     }
 
+    /// The same places again and again, `times` in all, each time `period` further up.
+    #[must_use]
+    pub fn repeated(&self, times: u64, period: u64) -> Self {
+        let each = (0..times).flat_map(|time| self.shifted(time * period).0);
+        Self::of(each).unwrap_or_else(|| self.clone())
+    }
+
     /// The groups of `factor` adjacent places that these are; none when one is cut through.
     #[must_use]
     pub fn grouped(&self, factor: u64) -> Option<Self> {
@@ -135,6 +142,12 @@ impl Need {
     #[must_use]
     pub fn range(axis: usize, start: u64, end: u64) -> Option<Self> {
         Some(Self::Along { axis, ranges: Ranges::new(start, end)? })
+    }
+
+    /// These places of `axis`.
+    #[must_use]
+    pub fn along(axis: usize, ranges: &Ranges) -> Self {
+        Self::Along { axis, ranges: ranges.clone() }
     }
 
     /// What satisfies both; none where a summand is needed beside the values themselves.
@@ -199,6 +212,12 @@ mod tests {
     fn groups_are_not_cut_through() {
         assert_eq!(ranges(&[(64, 192)]).grouped(64), Some(ranges(&[(1, 3)])));
         assert_eq!(ranges(&[(64, 200)]).grouped(64), None);
+    }
+
+    #[test]
+    fn places_are_repeated() {
+        assert_eq!(ranges(&[(1, 2)]).repeated(3, 4), ranges(&[(1, 2), (5, 6), (9, 10)]));
+        assert_eq!(ranges(&[(0, 1), (3, 4)]).repeated(2, 4), ranges(&[(0, 1), (3, 5), (7, 8)]));
     }
 
     #[test]

@@ -113,7 +113,10 @@ impl Operation {
             .wanted
             .iter()
             .enumerate()
-            .map(|(place, wanted)| if wanted.is_some() { Argument::Output(place) } else { Argument::Absent })
+            .map(|(place, wanted)| match wanted {
+                Some(_) => Argument::Output(place),
+                None => part.unread(place),
+            })
             .collect();
         Self { operator: None, inputs, outputs, attributes: BTreeMap::new(), without: Vec::new() }
     }
@@ -153,6 +156,19 @@ impl Operation {
         self
     }
 
+    /// Fills `output` with zeros.
+    #[must_use]
+    pub fn zeros(shape: &[u64], element_type: ElementType, output: Argument) -> Vec<Self> {
+        let extents: Vec<i64> = shape.iter().map(|&extent| extent as i64).collect();
+        let fill = |output| Self::of("ConstantOfShape", vec![Constant::integers(&extents)], output);
+        if element_type == ElementType::Float32 {
+            return vec![fill(output)];
+        }
+        let to = AttributeValue::Integer(element_type.to_onnx().into());
+        let single = Argument::Local("single_zeros");
+        vec![fill(single.clone()), Self::of("Cast", vec![single], output).with("to", to)]
+    }
+
     /// Without an attribute.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
@@ -167,6 +183,14 @@ impl Rewrite {
     pub fn same(part: &Part<'_>, needs: Vec<Option<Need>>, work: f64) -> Self {
         let operations = vec![Operation::same(part, &needs)];
         Self { needs, operations, work }
+    }
+
+    /// The node as it is, over a summand of its first input, in which it is linear.
+    #[must_use]
+    pub fn linear(part: &Part<'_>) -> Self {
+        let need = |place| if place == 0 { Need::Summand } else { Need::Whole };
+        let needs = part.node.inputs.iter().enumerate().map(|(place, input)| input.map(|_| need(place)));
+        Self::same(part, needs.collect(), 1.0)
     }
 
     /// The node as it is, all of it.
@@ -200,6 +224,15 @@ impl<'a> Part<'a> {
     #[must_use]
     pub fn index(&self) -> usize {
         self.index
+    }
+
+    /// What the node writes where an output of it is not wanted: nothing, but where it must be there.
+    fn unread(&self, place: usize) -> Argument {
+        const NAMES: [&str; 4] = ["unread0", "unread1", "unread2", "unread3"];
+        // TopK has two outputs. Of ONNX Runtime's own, attention wants those of its past and present.
+        let must = !self.node.domain().is_empty() || self.node.operator() == "TopK";
+        let is_there = self.node.outputs.get(place).copied().flatten().is_some();
+        NAMES.get(place).filter(|_| must && is_there).map_or(Argument::Absent, |name| Argument::Local(name))
     }
 
     /// The node's input at a place.
@@ -249,13 +282,23 @@ impl<'a> Part<'a> {
     pub fn output_type(&self, place: usize) -> Result<ElementType, Refusal> {
         let tensor = self.node.outputs.get(place).copied().flatten();
         tensor
-            .and_then(|tensor| {
-                self.facts
-                    .spec(tensor)
-                    .map(|spec| spec.element_type)
-                    .or(self.graph.tensor(tensor).element_type)
-            })
+            .and_then(|tensor| self.element_type(tensor))
             .ok_or_else(|| self.refuse(format!("the element type of output {place} is not known")))
+    }
+
+    /// Element type of the input at a place.
+    ///
+    /// # Errors
+    /// When it is left out or not known.
+    pub fn input_type(&self, place: usize) -> Result<ElementType, Refusal> {
+        self.input(place)
+            .and_then(|tensor| self.element_type(tensor))
+            .ok_or_else(|| self.refuse(format!("the element type of input {place} is not known")))
+    }
+
+    fn element_type(&self, tensor: TensorId) -> Option<ElementType> {
+        let known = self.facts.spec(tensor).map(|spec| spec.element_type);
+        known.or(self.graph.tensor(tensor).element_type)
     }
 
     /// What is wanted, of a node with one output.
@@ -267,6 +310,37 @@ impl<'a> Part<'a> {
             [Some(need), rest @ ..] if rest.iter().all(Option::is_none) => Ok(need),
             _ => Err(self.refuse("more is read of it than its first output")),
         }
+    }
+
+    /// What is wanted of every output that is wanted at all, where it is the same of each.
+    ///
+    /// # Errors
+    /// When it differs.
+    pub fn agreed(&self) -> Result<&'a Need, Refusal> {
+        let mut wanted = self.wanted.iter().flatten();
+        let first = wanted.next().ok_or_else(|| self.refuse("nothing of it is wanted"))?;
+        match wanted.all(|need| need == first) {
+            true => Ok(first),
+            false => Err(self.refuse("different places of its outputs are wanted")),
+        }
+    }
+
+    /// What places of an axis of a tensor of this rank are made of in an input that is broadcast to
+    /// it (ONNX, "Broadcasting"): the same places where it has more than one, else all of it.
+    ///
+    /// # Errors
+    /// When its shape is not known.
+    pub fn broadcast(
+        &self,
+        place: usize,
+        axis: usize,
+        rank: usize,
+        ranges: &Ranges,
+    ) -> Result<Need, Refusal> {
+        let shape = self.shape(place)?;
+        let own = (axis + shape.len()).checked_sub(rank);
+        let follows = own.filter(|&own| shape.get(own).is_some_and(|&extent| extent > 1));
+        Ok(follows.map_or(Need::Whole, |own| Need::along(own, ranges)))
     }
 
     /// Whether the input at a place is a stored weight.

@@ -4,25 +4,37 @@
 //! gives back what it needs of the inputs and the nodes that make the share ([`Rewrite`]). What
 //! it asks for is what its nodes are given, to the element.
 
+mod along;
+mod attention;
 mod concat;
 mod conv;
 mod conv_transpose;
 mod depth_space;
 mod dropout;
+mod einsum;
 mod elementwise;
+mod expand;
+mod gather;
+mod gemm;
 mod global_pool;
+mod layer_norm;
 mod matmul;
 mod normalise_channels;
 mod pad;
 mod pool;
+mod recurrent;
+mod reshape;
 mod resize;
+mod scatter;
 mod slice;
+mod softmax;
 mod split;
+mod transpose;
 mod window;
 
 use super::part::{Part, Rewrite};
 use super::{Need, Refusal};
-use crate::Node;
+use crate::{Graph, Node};
 
 /// A part's share of a node.
 ///
@@ -44,6 +56,24 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         ("", "Resize" | "Upsample") => resize::rewrite,
         ("", "Slice") => slice::rewrite,
         ("", "Split") => split::rewrite,
+        ("", "Gemm") => gemm::rewrite,
+        ("", "Einsum") => einsum::rewrite,
+        ("", "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => reshape::rewrite,
+        ("", "Transpose") => transpose::rewrite,
+        ("", "Softmax" | "LogSoftmax" | "Hardmax") => softmax::rewrite,
+        ("", "LayerNormalization" | "RMSNormalization")
+        | ("" | "com.microsoft", "SimplifiedLayerNormalization")
+        | ("com.microsoft", "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization") => {
+            layer_norm::rewrite
+        }
+        ("", "Gather" | "GatherElements" | "GatherND") => gather::rewrite,
+        ("", "ScatterND" | "ScatterElements" | "Scatter") => scatter::rewrite,
+        ("", "Expand" | "Tile" | "ConstantOfShape" | "Range" | "Shape") => expand::rewrite,
+        ("", "CumSum" | "OneHot" | "TopK" | "ArgMax" | "ArgMin") => along::rewrite,
+        ("", "LSTM" | "GRU" | "RNN") => recurrent::rewrite,
+        ("", "Attention") | ("com.microsoft", "Attention" | "MultiHeadAttention" | "GroupQueryAttention") => {
+            attention::rewrite
+        }
         ("", operator) if global_pool::reduces(operator) => global_pool::rewrite,
         ("", operator) if elementwise::is_elementwise(operator) => elementwise::rewrite,
         (domain, _) => {
@@ -60,9 +90,20 @@ pub(super) fn narrows(node: &Node, wanted: &[Option<Need>]) -> bool {
 }
 
 /// Whether the node sums over places of its inputs that parts can share.
-pub(super) fn contracts(node: &Node) -> bool {
-    let is_product = matches!(node.operator(), "MatMul" | "Gemm" | "Conv" | "ConvTranspose");
-    node.domain().is_empty() && (is_product || global_pool::sums(node.operator()))
+pub(super) fn contracts(graph: &Graph, node: &Node) -> bool {
+    let is_stored = |place: usize| {
+        node.inputs.get(place).copied().flatten().is_some_and(|tensor| graph.is_initializer(tensor))
+    };
+    match (node.domain(), node.operator()) {
+        ("", "MatMul" | "Gemm" | "Conv" | "ConvTranspose" | "Einsum") => true,
+        ("", operator) if global_pool::sums(operator) => true,
+        // Rows of a stored table.
+        ("", "Gather") => is_stored(0),
+        ("", "ScatterND" | "ScatterElements") => {
+            node.attribute("reduction").is_some_and(|attribute| attribute.s() == b"add")
+        }
+        _ => false,
+    }
 }
 
 /// Places of the inputs in which the node is linear: a sum of such inputs gives the sum of outputs.
@@ -72,7 +113,8 @@ pub(super) fn linear_inputs(node: &Node) -> impl Iterator<Item = usize> + use<> 
         (
             "",
             "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Neg" | "Dropout"
-            | "AveragePool" | "DepthToSpace" | "SpaceToDepth" | "Pad" | "Resize" | "Upsample" | "Slice",
+            | "AveragePool" | "DepthToSpace" | "SpaceToDepth" | "Pad" | "Resize" | "Upsample" | "Slice"
+            | "Gather" | "GatherElements" | "GatherND" | "Expand" | "Tile" | "CumSum",
         ) => 0..1,
         _ => 0..0,
     }
