@@ -85,7 +85,6 @@ proptest! {
         whole.agrees(whole.even(2, parts), parts, 1);
     }
 
-    // tract dilates no means.
     #[test]
     fn dilated_means_make_the_whole(
         dilation in 1_i64..4, ceil in 0_i64..2, counts in 0_i64..2, stride in 1_i64..4, parts in 2_usize..4,
@@ -100,7 +99,7 @@ proptest! {
         ];
         let case = Case::new().version(19).input("x", &[1, 2, 15, 5]);
         let whole = case.node_with("AveragePool", &["x"], &["y"], attributes).done();
-        whole.agrees_on(&[onnxruntime()], whole.even(2, parts), parts, 1);
+        whole.agrees(whole.even(2, parts), parts, 1);
     }
 
     #[test]

@@ -69,15 +69,14 @@ proptest! {
     fn tiles_make_the_whole(shape in shapes(), axis in 0_u32..4, parts in 2_usize..5) {
         let whole = resized(&shape);
         let parts = parts.min(if axis < 2 { 2 } else { 7 });
-        // tract knows neither all ways to round nor mixing of more than two places.
-        whole.agrees_on(&[onnxruntime()], whole.even(axis, parts), parts, 1);
+        whole.agrees(whole.even(axis, parts), parts, 1);
     }
 
     #[test]
     fn every_bound_makes_the_whole(shape in shapes(), bound in 1_u64..18) {
         let whole = resized(&Shape { factors: [2, 2], ..shape });
         let join = Join::Concat { axis: 2, bounds: vec![0, bound, 18] };
-        whole.agrees_on(&[onnxruntime()], join, 2, 1);
+        whole.agrees(join, 2, 1);
     }
 
     #[test]
@@ -91,6 +90,7 @@ proptest! {
             _ => case.stored("s", &floats(&[4], &scales)).node_with("Resize", &["t", "s"], &["y"], vec![mode]),
         };
         let whole = whole.done();
+        // tract has no Upsample, and gives other numbers for Resize before version 11.
         whole.agrees_on(&[onnxruntime()], whole.even(2, parts), parts, 1);
     }
 }
@@ -103,18 +103,6 @@ const NEAREST: Shape = Shape {
     factors: [2, 2],
     by_sizes: false,
 };
-
-#[test]
-fn copies_and_mixtures_agree_on_both_engines() {
-    for mode in ["nearest", "linear"] {
-        for mapping in ["asymmetric", "half_pixel"] {
-            // tract takes the nearest of half places by one of the ways to round alone.
-            let rounding = if mapping == "asymmetric" { "floor" } else { "round_prefer_floor" };
-            let whole = resized(&Shape { mode, mapping, rounding, ..NEAREST });
-            whole.agrees(Join::Concat { axis: 2, bounds: vec![0, 5, 18] }, 2, 1);
-        }
-    }
-}
 
 #[test]
 fn copies_need_no_halo() {
