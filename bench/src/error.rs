@@ -90,6 +90,7 @@ impl BenchError {
         }
     }
 
+    /// What maps an input-output error to one that says what was being done to which file.
     pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { action, path, source }

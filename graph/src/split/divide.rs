@@ -328,16 +328,15 @@ impl<'a> Divider<'a> {
             }
             None if !needs.is_empty() => return Ok(Join::First),
             None => match join {
-                Join::Concat { axis, .. } => *axis as usize,
-                Join::Sum | Join::First => {
-                    return Err("what it makes is read beyond the region only".to_owned());
-                }
+                Join::Concat { axis, .. } if (*axis as usize) < shape.len() => *axis as usize,
+                // It has nothing to do with the split: one part makes it.
+                Join::Concat { .. } | Join::Sum | Join::First => return Ok(Join::First),
             },
         };
         let extent = shape.get(axis).copied().unwrap_or(0);
         // Where every part makes ranges that meet end to end, those; else as even as can be.
         let bounds = meeting(&needs, extent).unwrap_or_else(|| even_bounds(extent, self.parts.len()));
-        if bounds.windows(2).any(|pair| pair[0] >= pair[1]) {
+        if bounds.len() != self.parts.len() + 1 || bounds.windows(2).any(|pair| pair[0] >= pair[1]) {
             return Err(format!("an axis of {extent} is too short for {} parts", self.parts.len()));
         }
         Ok(Join::Concat { axis: axis as u32, bounds })

@@ -3,7 +3,8 @@
 //! A region ends at a tensor that the rest of the model reads. Backwards from there it grows, layer
 //! by layer, as long as each layer can be divided and the parts do not all do the same: a region
 //! that reaches further pays for passing tensors once. Regions without a layer that stands out
-//! from its neighbours are left out: there is too little in them to be shared.
+//! from its neighbours, and with less than a twentieth of the model's time, are left out: there
+//! is too little in them to be shared.
 
 use super::Source;
 use crate::Problem;
@@ -21,6 +22,8 @@ const LONGEST: usize = 48;
 const REPEATED: f64 = 0.8;
 /// A layer is light that takes less than this share of the region's time.
 const LIGHT: f64 = 0.02;
+/// Share of the model's time above which a region is looked at whatever layers it has.
+const WORTH: f64 = 0.05;
 /// Ways that are kept for the same layers and number of parts.
 const KEPT: usize = 3;
 
@@ -149,6 +152,7 @@ impl Growing<'_> {
             Divider::new(source.graph(), source.facts(), self.seed, join.clone(), self.parts, grain);
         // By layer, the last first.
         let mut shares: Vec<Vec<f64>> = vec![Vec::new(); self.parts];
+        let total: f64 = self.problem.layers.iter().map(|layer| layer.time.0).sum();
         let mut time = 0.0;
         let mut dominant = false;
         for first in (end.saturating_sub(LONGEST)..end).rev() {
@@ -168,7 +172,7 @@ impl Growing<'_> {
                 shares.push(own);
             }
             dominant |= planned.dominant;
-            if dominant && divider.is_complete() {
+            if (dominant || time > WORTH * total) && divider.is_complete() {
                 let in_order: Vec<Vec<f64>> =
                     shares.iter().map(|shares| shares.iter().rev().copied().collect()).collect();
                 if is_shared(self.problem, first, &in_order) {
