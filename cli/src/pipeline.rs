@@ -228,6 +228,7 @@ impl Walk<'_> {
             ..LoadOptions::default()
         };
         let name = format!("seed={}", self.settings.seed);
+        let is_split = !Plan::read(&bundle.join(Manifest::PLAN_FILE))?.splits.is_empty();
         let record = verification::compare(
             self.engine,
             &verification::Comparison {
@@ -238,7 +239,7 @@ impl Walk<'_> {
                 options: &options,
                 environment: environment(self.engine),
                 tolerance: tolerance.unwrap_or_else(|| {
-                    verification::default_tolerance(self.engine.name(), self.settings.optimise)
+                    verification::default_tolerance(self.engine.name(), self.settings.optimise, is_split)
                 }),
             },
         )?;

@@ -16,10 +16,11 @@ pub const FUSED_TOLERANCE: f64 = 1e-5;
 /// The bound that holds for vertical cuts: equal bits where the engine computes
 /// each operator the same way whatever surrounds it, which ONNX Runtime does with
 /// its optimiser off. tract moves axes across operators in any case, which
-/// changes the order of sums. The record says whether the bits are equal.
+/// changes the order of sums, and so do parts of a layer whose outputs are added up. The
+/// record says whether the bits are equal.
 #[must_use]
-pub fn default_tolerance(engine: &str, optimised: bool) -> f64 {
-    if engine == "onnxruntime" && !optimised { 0.0 } else { FUSED_TOLERANCE }
+pub fn default_tolerance(engine: &str, optimised: bool, is_split: bool) -> f64 {
+    if engine == "onnxruntime" && !optimised && !is_split { 0.0 } else { FUSED_TOLERANCE }
 }
 
 /// Runs a model once and returns its outputs by name.

@@ -42,11 +42,15 @@ pub fn partition(
         _ => is_better(model, &sums(split), &sums(plain)),
     };
     match split(problem, model, strategy, constraints) {
-        Some(split) => match plain {
+        Ok(Some(split)) => match plain {
             Ok(plain) if !better(&split, &plain) => Ok(plain),
             _ => Ok(split),
         },
-        None => plain,
+        Ok(None) => plain,
+        Err(why) => plain.map(|mut plain| {
+            plain.notes.push(format!("a plan with splits was found and could not be made: {why}"));
+            plain
+        }),
     }
 }
 
@@ -56,31 +60,36 @@ fn sums(plan: &Plan) -> Totals {
 }
 
 /// The best plan with splits, where they are allowed and one is chosen.
+///
+/// # Errors
+/// When what the search chose cannot be made into a plan, or takes longer than it may then.
 fn split(
     problem: &Problem,
     model: &CostModel,
     strategy: &Strategy,
     constraints: &Constraints,
-) -> Option<Plan> {
-    let most = constraints.max_parts.filter(|&most| most > 1)?;
-    let source = problem.horizontal.source.as_ref()?;
-    if !matches!(strategy, Strategy::Optimal | Strategy::Gillis) {
-        return None;
-    }
-    let found = candidates(problem, source, most as usize);
+) -> Result<Option<Plan>, PlanError> {
+    let most = constraints.max_parts.unwrap_or(1) as usize;
+    let source = problem.horizontal.source.as_ref();
+    let source = source.filter(|_| most > 1 && matches!(strategy, Strategy::Optimal | Strategy::Gillis));
+    let found = source.map(|source| candidates(problem, source, most)).unwrap_or_default();
     if found.is_empty() {
-        return None;
+        return Ok(None);
     }
-    let (choice, points) = match strategy {
-        Strategy::Gillis => (fastest(problem, model, constraints, &found).ok()?, Points::default()),
-        _ => optimal(problem, model, constraints, &found).ok()?,
+    let chosen = match strategy {
+        Strategy::Gillis => {
+            fastest(problem, model, constraints, &found).map(|choice| (choice, Points::default()))
+        }
+        _ => optimal(problem, model, constraints, &found),
     };
+    // Where nothing satisfies the constraints, the search without splits says so.
+    let Ok((choice, points)) = chosen else { return Ok(None) };
     let is_split = choice.taken.iter().any(|taken| matches!(taken, Taken::Split { .. }));
     if !is_split {
-        return None;
+        return Ok(None);
     }
-    let (composed, cuts) = compose(problem, &placed(&choice)).ok()?;
-    composed_plan(&composed, model, strategy, constraints, &cuts, points).ok()
+    let (composed, cuts) = compose(problem, &placed(&choice))?;
+    composed_plan(&composed, model, strategy, constraints, &cuts, points).map(Some)
 }
 
 /// What a choice runs next to what, by places in the graph's order.
