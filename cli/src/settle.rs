@@ -34,8 +34,8 @@ struct Deployment {
 
 /// What became of a plan that was deployed to be measured.
 enum Outcome {
-    /// Times of each slice, in the plan's order.
-    Measured(Vec<Deployment>),
+    /// Times of each slice, in the plan's order, and the latency of a request.
+    Measured(Vec<Deployment>, Millis),
     /// Slices that had too little memory.
     OutOfMemory(Vec<String>),
     /// It could not be deployed as planned here.
@@ -47,7 +47,8 @@ impl Walk<'_> {
     ///
     /// First each chosen slice is measured alone, and planned again with that, until the
     /// plan is one whose slices are all measured. Of the plans measured the cheapest is
-    /// taken: estimates only say what is worth measuring. Then it is deployed on this
+    /// taken, or the fastest where that is what the strategy looks for: estimates only say what
+    /// is worth measuring. Then it is deployed on this
     /// machine, its functions held to their sizes, and called; the profile takes what was
     /// billed, and all is planned again until what the plan said beforehand is within
     /// 5 % of that, or three rounds are over. The plan carries the difference.
@@ -92,8 +93,8 @@ struct Settling<'a> {
     tensors: KnownTensors,
     /// Plans whose slices the profile has measured.
     tried: Vec<Plan>,
-    /// Plans that were deployed, and how far off they were.
-    deployed: Vec<(Plan, Residual)>,
+    /// Plans that were deployed, how far off they were, and the latency of a request.
+    deployed: Vec<(Plan, Residual, Millis)>,
 }
 
 impl Settling<'_> {
@@ -150,10 +151,11 @@ impl Settling<'_> {
                     give_more_memory(profile, &plan, &slices);
                     continue;
                 }
-                Outcome::Measured(found) => found,
+                Outcome::Measured(found, latency) => (found, latency),
             };
+            let (found, latency) = found;
             let residual = self.take(profile, &plan, found, round)?;
-            self.deployed.push((plan.clone(), residual));
+            self.deployed.push((plan.clone(), residual, latency));
             let next = self.walk.partition_as(profile, self.strategy, self.constraints)?;
             if !self.is_tried(&next) {
                 self.measure(profile, &next)?;
@@ -166,7 +168,7 @@ impl Settling<'_> {
         }
         if !self.deployed.is_empty() {
             // What was never deployed is not preferred to what was.
-            self.tried = self.deployed.iter().map(|(plan, _)| plan.clone()).collect();
+            self.tried = self.deployed.iter().map(|(plan, ..)| plan.clone()).collect();
         }
         Ok(())
     }
@@ -195,7 +197,7 @@ impl Settling<'_> {
 
     fn residual_of(&self, plan: &Plan) -> Option<Residual> {
         let rounds = self.deployed.last()?.1.rounds;
-        let (_, residual) = self.deployed.iter().rfind(|(deployed, _)| same_cuts(deployed, plan))?;
+        let (_, residual, _) = self.deployed.iter().rfind(|(deployed, ..)| same_cuts(deployed, plan))?;
         Some(Residual { rounds, ..*residual })
     }
 
@@ -230,7 +232,11 @@ impl Settling<'_> {
             }
         };
         match result {
-            Ok(bills) => Ok(times(plan, &bills).map_or(Outcome::NotHere, Outcome::Measured)),
+            Ok(bills) => {
+                let latencies: Vec<f64> = bills.iter().map(|bill| bill.latency_ms.0).collect();
+                let latency = timing(&latencies).median_ms;
+                Ok(times(plan, &bills).map_or(Outcome::NotHere, |times| Outcome::Measured(times, latency)))
+            }
             Err(failure) if INTERRUPTED.load(Ordering::SeqCst) => Err(failure),
             Err(failure) => {
                 let printer = &self.walk.context.printer;
@@ -240,12 +246,22 @@ impl Settling<'_> {
         }
     }
 
-    /// The cheapest of the plans tried, and of the whole model in one function, which wins
+    /// What the strategy makes small: what a request is charged, or its latency, as it was where the plan
+    /// was deployed.
+    fn value(&self, plan: &Plan) -> f64 {
+        if *self.strategy != Strategy::Gillis {
+            return charge(plan);
+        }
+        let measured = self.deployed.iter().rfind(|(deployed, ..)| same_cuts(deployed, plan));
+        measured.map_or(plan.prediction.latency_ms, |(_, _, latency)| *latency).0
+    }
+
+    /// The best of the plans tried, and of the whole model in one function, which wins
     /// ties, where the strategy may choose it.
     fn cheapest(&self, profile: &Profile) -> Result<Plan, Failure> {
         let (problem, cost) = self.walk.problem(profile)?;
-        let free =
-            *self.strategy == Strategy::Optimal && self.constraints.min_slices.is_none_or(|least| least <= 1);
+        let free = matches!(self.strategy, Strategy::Optimal | Strategy::Gillis)
+            && self.constraints.min_slices.is_none_or(|least| least <= 1);
         let unsplit = match free {
             true => partition(&problem, &cost, &Strategy::Unsplit, self.constraints).ok(),
             false => None,
@@ -258,7 +274,8 @@ impl Settling<'_> {
                     // The whole wins what is within the tie of prices, as in the search.
                     let slack =
                         |best: &Plan| if best.slices.len() == 1 { 1.0 - cost.pricing.tie } else { 1.0 };
-                    let cheaper = best.as_ref().is_none_or(|best| charge(&plan) < charge(best) * slack(best));
+                    let cheaper =
+                        best.as_ref().is_none_or(|best| self.value(&plan) < self.value(best) * slack(best));
                     best = if cheaper { Some(plan) } else { best };
                 }
                 Err(error) => refused = Some(error),
