@@ -16,6 +16,7 @@ mod layer_norm;
 mod matmul;
 mod recurrent;
 mod reshape;
+mod rotary;
 mod scatter;
 mod softmax;
 mod transpose;
@@ -36,6 +37,7 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         ("", "Gemm") => gemm::rewrite,
         ("", "Einsum") => einsum::rewrite,
         ("", "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => reshape::rewrite,
+        ("" | "com.microsoft", "RotaryEmbedding") => rotary::rewrite,
         ("", "Transpose") => transpose::rewrite,
         ("", "Softmax" | "LogSoftmax" | "Hardmax") => softmax::rewrite,
         ("", "LayerNormalization" | "RMSNormalization")
