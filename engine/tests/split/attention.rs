@@ -1,6 +1,7 @@
-//! Attention as one node, on ONNX Runtime: tract has none of these operators.
+//! Attention as one node, on ONNX Runtime: tract as built here, without its transformers, runs none of these.
+//! Rotated embeddings run on both.
 
-use crate::harness::{Case, Whole, bounds, integers};
+use crate::harness::{Case, Whole, bounds, indices, integers};
 use crate::support::integer;
 use tranche_schema::{ElementType, Join, Tensor};
 
@@ -271,4 +272,57 @@ fn heads_batch_and_queries_of_the_standard_operator() {
         let causal = standard(is_flat, true);
         causal.refusal(causal.even(queries, 2), 2);
     }
+}
+
+/// `RotaryEmbedding` over [B, S, H·D] or [B, H, S, D], of either set, with positions or without.
+fn rotated(domain: &str, is_flat: bool, with_positions: bool) -> Whole {
+    let shape = if is_flat { vec![2, 5, HIDDEN] } else { vec![2, HEADS, 5, EACH] };
+    let caches = if with_positions { vec![9, EACH / 2] } else { vec![2, 5, EACH / 2] };
+    let case = Case::new().version(23).input("x", &shape).weight("c", &caches).weight("s", &caches);
+    let case = case.given("p", indices(&[2, 5], &[0, 1, 2, 3, 4, 4, 5, 6, 7, 8]));
+    let inputs: &[&str] = match (domain, with_positions) {
+        ("", true) => &["x", "c", "s", "p"],
+        ("", false) => &["x", "c", "s"],
+        _ => &["x", "p", "c", "s"],
+    };
+    let attributes = if is_flat { vec![integer("num_heads", HEADS as i64)] } else { vec![] };
+    let case = case.node_with("RotaryEmbedding", inputs, &["y"], attributes);
+    if domain.is_empty() { case.done() } else { case.in_domain(domain).done() }
+}
+
+#[test]
+fn rotated_embeddings() {
+    for (domain, is_flat, with_positions) in [
+        ("", true, true),
+        ("", true, false),
+        ("", false, true),
+        ("", false, false),
+        (MICROSOFT, true, true),
+        (MICROSOFT, false, true),
+    ] {
+        let whole = rotated(domain, is_flat, with_positions);
+        let (heads, each, steps) = if is_flat { (2, EACH, 1) } else { (1, 1, 2) };
+        whole.agrees(bounds(heads, &[0, each, 4 * each]), 2, 1);
+        whole.agrees(whole.even(0, 2), 2, 1);
+        whole.agrees(whole.even(steps, 2), 2, 1);
+        if is_flat {
+            assert_eq!(whole.refusal(bounds(2, &[0, 3, HIDDEN]), 2).grain, Some(EACH));
+        } else {
+            assert!(whole.refusal(whole.even(3, 2), 2).reason.contains("halves"));
+        }
+    }
+}
+
+#[test]
+fn a_sum_is_turned_as_its_summands_are() {
+    let whole = Case::new()
+        .version(23)
+        .input("x", &[2, 5, 6])
+        .weight("w", &[6, HIDDEN])
+        .weight("c", &[2, 5, EACH / 2])
+        .weight("s", &[2, 5, EACH / 2])
+        .node("MatMul", &["x", "w"], &["p"])
+        .node_with("RotaryEmbedding", &["p", "c", "s"], &["y"], vec![integer("num_heads", HEADS as i64)])
+        .done();
+    whole.agrees(Join::Sum, 3, 1);
 }

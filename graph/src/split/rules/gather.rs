@@ -14,7 +14,7 @@
 //! fewer rows than there are parts is the first part's alone.
 
 use super::super::part::{Argument, Constant, Operation, Part, Rewrite};
-use super::super::{Need, Refusal};
+use super::super::{Need, Refusal, even_bounds};
 use tranche_schema::AttributeValue;
 
 pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
@@ -66,11 +66,12 @@ fn rows(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     }
     let (table, indices) = (part.shape(0)?, part.shape(1)?);
     let axis = part.axis(part.integer("axis", 0), table.len())?;
-    if table[axis] / part.grain.max(1) < part.count as u64 {
+    // Nothing lies before a stored table that a grain would be for.
+    let bounds = even_bounds(table[axis], part.count);
+    let range = bounds.get(part.index()).zip(bounds.get(part.index() + 1));
+    let (Some((&start, &end)), true) = (range, table[axis] >= part.count as u64) else {
         return few_rows(part);
-    }
-    let ranges = part.contraction(table[axis])?;
-    let (start, end) = ranges.hull();
+    };
     let index = part.input_type(1)?;
     let number = |value: i64| {
         Argument::Constant(Constant { element_type: index, shape: vec![], values: vec![value as f64] })
@@ -109,7 +110,7 @@ fn rows(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     }
     let zero = Constant::zeros(part.output_type(0)?, &[]);
     operations.push(Operation::of("Where", vec![mask, local("rows"), zero], Argument::Output(0)));
-    let needs = vec![Some(Need::along(axis, &ranges)), Some(Need::Whole)];
+    let needs = vec![Need::range(axis, start, end), Some(Need::Whole)];
     Ok(Rewrite { needs, operations, work: 1.0 })
 }
 

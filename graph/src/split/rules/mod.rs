@@ -25,6 +25,7 @@ mod pool;
 mod recurrent;
 mod reshape;
 mod resize;
+mod rotary;
 mod scatter;
 mod slice;
 mod softmax;
@@ -48,17 +49,10 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         ("", "DepthToSpace" | "SpaceToDepth") => depth_space::rewrite,
         ("", "Dropout") => dropout::rewrite,
         ("", "MatMul") => matmul::rewrite,
-        ("", "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN") => {
-            normalise_channels::rewrite
-        }
-        ("", "Pad") => pad::rewrite,
-        ("", "MaxPool" | "AveragePool" | "LpPool") => pool::rewrite,
-        ("", "Resize" | "Upsample") => resize::rewrite,
-        ("", "Slice") => slice::rewrite,
-        ("", "Split") => split::rewrite,
         ("", "Gemm") => gemm::rewrite,
         ("", "Einsum") => einsum::rewrite,
         ("", "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze") => reshape::rewrite,
+        ("" | "com.microsoft", "RotaryEmbedding") => rotary::rewrite,
         ("", "Transpose") => transpose::rewrite,
         ("", "Softmax" | "LogSoftmax" | "Hardmax") => softmax::rewrite,
         ("", "LayerNormalization" | "RMSNormalization")
@@ -74,6 +68,14 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
         ("", "Attention") | ("com.microsoft", "Attention" | "MultiHeadAttention" | "GroupQueryAttention") => {
             attention::rewrite
         }
+        ("", "BatchNormalization" | "InstanceNormalization" | "GroupNormalization" | "LRN") => {
+            normalise_channels::rewrite
+        }
+        ("", "Pad") => pad::rewrite,
+        ("", "MaxPool" | "AveragePool" | "LpPool") => pool::rewrite,
+        ("", "Resize" | "Upsample") => resize::rewrite,
+        ("", "Slice") => slice::rewrite,
+        ("", "Split") => split::rewrite,
         ("", operator) if global_pool::reduces(operator) => global_pool::rewrite,
         ("", operator) if elementwise::is_elementwise(operator) => elementwise::rewrite,
         (domain, _) => {
@@ -113,8 +115,8 @@ pub(super) fn linear_inputs(node: &Node) -> impl Iterator<Item = usize> + use<> 
         (
             "",
             "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Flatten" | "Identity" | "Neg" | "Dropout"
-            | "AveragePool" | "DepthToSpace" | "SpaceToDepth" | "Pad" | "Resize" | "Upsample" | "Slice"
-            | "Gather" | "GatherElements" | "GatherND" | "Expand" | "Tile" | "CumSum",
+            | "Gather" | "GatherElements" | "GatherND" | "Expand" | "Tile" | "CumSum" | "AveragePool"
+            | "DepthToSpace" | "SpaceToDepth" | "Pad" | "Resize" | "Upsample" | "Slice",
         ) => 0..1,
         _ => 0..0,
     }
