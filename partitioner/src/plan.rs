@@ -1,4 +1,4 @@
-use crate::horizontal::{Placed, candidates, compose, placed_of};
+use crate::horizontal::{Placed, candidates, compose, part_name, placed_of};
 use crate::manual::manual;
 use crate::order::Order;
 use crate::search::{
@@ -560,7 +560,23 @@ fn hops(costs: &Costs<'_>, plan: &Plan, path: &[Segment]) -> Vec<Hop> {
             after[*to].push(from);
         }
     }
-    path.iter().zip(after).map(|(segment, after)| hop(costs, segment, after)).collect()
+    let mut hops: Vec<Hop> =
+        path.iter().zip(after).map(|(segment, after)| hop(costs, segment, after)).collect();
+    // The driver calls the parts of a split one after the other.
+    for (hop, slice) in hops.iter_mut().zip(&plan.slices) {
+        hop.warm += costs.model().driver.0 * part_of(costs.problem(), slice).unwrap_or(0) as f64;
+    }
+    hops
+}
+
+/// Which part of a split a slice is, from 0.
+fn part_of(problem: &Problem, slice: &SlicePlan) -> Option<usize> {
+    let basis = problem.horizontal.basis.as_ref()?;
+    let [layer] = slice.layers.as_slice() else { return None };
+    basis
+        .splits
+        .iter()
+        .find_map(|split| (0..split.parts as usize).find(|&part| part_name(&split.name, part) == *layer))
 }
 
 fn hop(costs: &Costs<'_>, segment: &Segment, after: Vec<usize>) -> Hop {

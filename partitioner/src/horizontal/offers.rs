@@ -23,6 +23,8 @@ pub(crate) struct Priced {
 pub(crate) struct Splits<'a> {
     candidates: &'a [Candidate],
     ways: HashMap<(usize, usize), Vec<Priced>>,
+    /// What the driver takes for a call: it calls parts one after the other.
+    driver: f64,
 }
 
 impl<'a> Splits<'a> {
@@ -49,15 +51,17 @@ impl<'a> Splits<'a> {
             }
             here.push(Priced { candidate: index, segments: cheapest });
         }
-        Self { candidates, ways }
+        Self { candidates, ways, driver: costs.model().driver.0 }
     }
 
     /// The steps over exactly this range.
     pub(crate) fn steps(&self, range: &Range<usize>) -> impl Iterator<Item = Step> {
         let ways = self.ways.get(&(range.start, range.end)).map_or(&[][..], Vec::as_slice);
-        ways.iter()
-            .enumerate()
-            .map(|(index, way)| Step::together(range.end, &way.segments, FIRST_WAY + index as u16))
+        ways.iter().enumerate().map(|(index, way)| {
+            let calls = self.driver * way.segments.len().saturating_sub(1) as f64;
+            let step = Step::together(range.end, &way.segments, FIRST_WAY + index as u16);
+            Step { latency: step.latency + calls, cold: step.cold + calls, ..step }
+        })
     }
 
     /// The candidate and its parts of a way, where it is one of splits.
