@@ -138,3 +138,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_last_layers_can_be_split_too() {
+    // Only the last one takes long.
+    let (graph, profile) = slow(&[0.1, 0.1, 0.1, 80.0]);
+    let problem = problem(&graph, &profile);
+    let plan = plan_within(&problem, 45.0, 4).unwrap();
+    let last = plan.splits.last().unwrap();
+    assert!(last.joins.contains_key("d"), "{:?}", plan.splits);
+    assert_covers(&graph, &plan);
+    let joining = plan.slices.last().unwrap();
+    assert!(joining.outputs.iter().any(|output| output.name == "d"));
+}

@@ -3,7 +3,7 @@
 //! A region ends at a tensor that the rest of the model reads. Backwards from there it grows, layer
 //! by layer, as long as each layer can be divided and the parts do not all do the same: a region
 //! that reaches further pays for passing tensors once. Regions without a layer that stands out
-//! from its neighbours, and with less than a twentieth of the model's time, are left out: there
+//! from its neighbours, and with less than a fiftieth of the model's time, are left out: there
 //! is too little in them to be shared.
 
 use super::Source;
@@ -23,7 +23,7 @@ const REPEATED: f64 = 0.8;
 /// A layer is light that takes less than this share of the region's time.
 const LIGHT: f64 = 0.02;
 /// Share of the model's time above which a region is looked at whatever layers it has.
-const WORTH: f64 = 0.05;
+const WORTH: f64 = 0.02;
 /// Ways that are kept for the same layers and number of parts.
 const KEPT: usize = 3;
 
@@ -81,8 +81,7 @@ pub(crate) fn axis_name(axis: u32, rank: usize) -> String {
 pub(crate) fn candidates(problem: &Problem, source: &Source, most: usize) -> Vec<Candidate> {
     let mut found = Vec::new();
     let count = problem.layers.len().min(source.layers().len());
-    // The last layers join what was split before them, so no region reaches the end.
-    for end in 1..count {
+    for end in 1..=count {
         let Some(seed) = seed(source, end) else { continue };
         let Some(spec) = source.facts().spec(seed) else { continue };
         if !spec.element_type.is_float() {

@@ -109,7 +109,12 @@ pub(crate) fn compose(
     let source = source.ok_or_else(|| {
         PlanError::InvalidProblem("splits are wanted, and the graph is not known".to_owned())
     })?;
-    let composer = Composer::new(problem, source, placed)?;
+    let mut placed = placed.to_vec();
+    if matches!(placed.last(), Some(Placed::Split { .. })) {
+        // A function that only joins.
+        placed.push(Placed::Slice(Vec::new()));
+    }
+    let composer = Composer::new(problem, source, &placed)?;
     composer.compose()
 }
 
