@@ -109,8 +109,10 @@ fn measure(arguments: &Arguments, model: &str, parts: u32) -> Result<(), BenchEr
     let split = wanted(strategy, *cpu, Some(parts), &format!("split-{parts}"))?;
     let alike = wanted("unsplit", *cpu, None, "whole")?;
     let total = *cpu * f64::from(parts);
-    let all =
-        if total > *cpu { Some(wanted("unsplit", total, None, &format!("whole-{parts}"))?) } else { None };
+    // Some models cannot be deployed so: an engine may give other numbers with more threads.
+    let all = wanted("unsplit", total, None, &format!("whole-{parts}"));
+    let refused = all.as_ref().err().map(ToString::to_string);
+    let all = all.ok();
     let given = inputs(model, &split.driver.deployment().inputs, 0)?;
     let body = encode(&given);
     let request = Request { inputs: &given, body: &body };
@@ -128,7 +130,7 @@ fn measure(arguments: &Arguments, model: &str, parts: u32) -> Result<(), BenchEr
     let measured: Vec<Value> = turns.deployed.iter().map(described).collect();
     let line = json!({
         "model": model, "parts": parts, "engine": engine, "cpu": cpu, "strategy": strategy, "rounds": turns.rounds,
-        "whole": measured.first(), "split": measured.get(1), "whole_total": measured.get(2), "total_cpu": total,
+        "whole": measured.first(), "split": measured.get(1), "whole_total": measured.get(2), "whole_total_refused": refused, "total_cpu": total,
         "splits": split.plan.splits, "slices": split.plan.slices.len(), "functions": functions(&split.plan),
         "predicted_latency_ms": split.plan.prediction.latency_ms,
         "difference": turns.differences_from_first.get(1).copied().flatten(),
