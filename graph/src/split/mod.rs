@@ -17,7 +17,7 @@
 //!
 //! A tensor that is wanted at different places by several readers is made at all of them, and
 //! each reader takes its own; one that is wanted along two axes is made whole. Elements that
-//! several parts make are the price of not passing them: [`Division::work`] tells it.
+//! several parts make are the price of not passing them: [`DividedPart::shares`] tells it.
 
 mod apply;
 mod divide;
