@@ -10,6 +10,7 @@ pub mod difference;
 mod error;
 pub mod explain;
 mod horizontal;
+mod live;
 mod manual;
 mod measured;
 mod order;

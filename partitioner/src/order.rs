@@ -10,7 +10,7 @@
 //!   that light and heavy layers come together as far as they may; the earlier on a tie.
 
 use crate::Problem;
-use crate::segment::{own_live_bytes, passing_bytes};
+use crate::live::{own_live_bytes, passing_bytes};
 use std::collections::BTreeSet;
 use tranche_schema::ByteCount;
 

@@ -10,11 +10,13 @@
 mod candidates;
 mod compose;
 mod offers;
+mod placed;
 mod source;
 
 pub(crate) use candidates::{Candidate, PartNeeds, candidates, part_name};
-pub(crate) use compose::{Placed, compose, placed_of};
+pub(crate) use compose::compose;
 pub(crate) use offers::Splits;
+pub(crate) use placed::{Placed, placed_of};
 pub use source::Source;
 
 use crate::Problem;
