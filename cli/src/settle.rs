@@ -21,8 +21,12 @@ const ROUNDS_ALONE: usize = 3;
 const ROUNDS_DEPLOYED: u32 = 3;
 /// Billed times agree that differ by no more than this share.
 const AGREEMENT: f64 = 0.05;
-/// Added to the memory of a function that was killed for want of it.
+/// Added to the memory of a function that was killed for want of it, at least.
 const MORE_MEMORY: ByteCount = ByteCount::mebibytes(16);
+/// The same as a divisor of what it had: large frames need more than a step.
+const MORE_OF_ITS_OWN: u64 = 8;
+/// Deployments whose functions were killed for want of memory, which are no rounds of measuring.
+const MOST_KILLED: u32 = 6;
 
 /// What a slice took in its function.
 struct Deployment {
@@ -142,17 +146,23 @@ impl Settling<'_> {
     /// Deploys the cheapest plan and measures it, and plans again, until prediction and
     /// measurement agree.
     fn deployed(&mut self, profile: &mut Profile) -> Result<(), Failure> {
-        for round in 1..=ROUNDS_DEPLOYED {
+        let (mut round, mut killed) = (0, 0);
+        while round < ROUNDS_DEPLOYED {
             let plan = self.cheapest(profile)?;
             let manifest = self.measure(profile, &plan)?;
             let found = match self.deploy(&plan, &manifest)? {
                 Outcome::NotHere => return Ok(()),
                 Outcome::OutOfMemory(slices) => {
                     give_more_memory(profile, &plan, &slices);
-                    continue;
+                    killed += 1;
+                    if killed < MOST_KILLED {
+                        continue;
+                    }
+                    break;
                 }
                 Outcome::Measured(found, latency) => (found, latency),
             };
+            round += 1;
             let (found, latency) = found;
             let residual = self.take(profile, &plan, found, round)?;
             self.deployed.push((plan.clone(), residual, latency));
@@ -382,7 +392,9 @@ fn record(profile: &mut Profile, slice: &SlicePlan, found: &Deployment, elsewher
 fn give_more_memory(profile: &mut Profile, plan: &Plan, slices: &[String]) {
     for slice in plan.slices.iter().filter(|slice| slices.contains(&slice.name)) {
         if let Some(known) = measurement(profile, slice) {
-            known.whole.memory_limit_bytes = Some(slice.size.memory_bytes + MORE_MEMORY);
+            let had = slice.size.memory_bytes;
+            let more = MORE_MEMORY.max(ByteCount(had.0 / MORE_OF_ITS_OWN));
+            known.whole.memory_limit_bytes = Some(had + more);
         }
     }
 }
