@@ -150,7 +150,7 @@ impl Settling<'_> {
         while round < ROUNDS_DEPLOYED {
             let plan = self.cheapest(profile)?;
             let manifest = self.measure(profile, &plan)?;
-            let found = match self.deploy(&plan, &manifest)? {
+            let (found, latency) = match self.deploy(&plan, &manifest)? {
                 Outcome::NotHere => return Ok(()),
                 Outcome::OutOfMemory(slices) => {
                     give_more_memory(profile, &plan, &slices);
@@ -163,7 +163,6 @@ impl Settling<'_> {
                 Outcome::Measured(found, latency) => (found, latency),
             };
             round += 1;
-            let (found, latency) = found;
             let residual = self.take(profile, &plan, found, round)?;
             self.deployed.push((plan.clone(), residual, latency));
             let next = self.walk.partition_as(profile, self.strategy, self.constraints)?;

@@ -97,15 +97,11 @@ fn measure(arguments: &Arguments, model: &str, parts: u32) -> Result<(), BenchEr
     };
     program.destroy_all()?;
     let folder = made(&arguments.work.join(model))?;
-    let wanted = |strategy: &'static str,
-                  cpu: f64,
-                  parts: Option<u32>,
-                  name: &str|
-     -> Result<Deployed<'_>, BenchError> {
-        let work = folder.join(name);
-        program.deploy(&Wanted { model, engine, strategy, prices: None, cpu, parts, work: &work })
-    };
-    let strategy: &'static str = if strategy == "optimal" { "optimal" } else { "gillis" };
+    let wanted =
+        |strategy: &str, cpu: f64, parts: Option<u32>, name: &str| -> Result<Deployed<'_>, BenchError> {
+            let work = folder.join(name);
+            program.deploy(&Wanted { model, engine, strategy, prices: None, cpu, parts, work: &work })
+        };
     let split = wanted(strategy, *cpu, Some(parts), &format!("split-{parts}"))?;
     let alike = wanted("unsplit", *cpu, None, "whole")?;
     let total = *cpu * f64::from(parts);

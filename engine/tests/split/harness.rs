@@ -312,8 +312,8 @@ impl Whole {
     pub fn agrees_on(&self, engines: &[&dyn Engine], join: Join, parts: usize, grain: u64) -> Division {
         let division = self.divide(join, parts, grain).unwrap_or_else(|refusal| panic!("{refusal}"));
         let (graph, facts) = self.graph();
-        let written = write(&graph, &facts, &division, Names { split: "s" });
-        let split = apply(&graph, &written.patch).unwrap();
+        let patch = write(&graph, &facts, &division, Names { split: "s" });
+        let split = apply(&graph, &patch).unwrap();
         let builder = ModelBuilder::new();
         let fixture = builder.write();
         split.model().save(&fixture.path).unwrap();

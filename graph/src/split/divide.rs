@@ -293,9 +293,7 @@ impl<'a> Divider<'a> {
         for part in &mut parts {
             part.rewrites.reverse();
             let (inside, outside): (HashMap<_, _>, HashMap<_, _>) =
-                part.made.drain().partition(|(tensor, _)| {
-                    self.graph.producer(*tensor).is_some_and(|node| self.nodes.contains(&node))
-                });
+                part.made.drain().partition(|(tensor, _)| self.is_inside(*tensor));
             part.made = inside;
             part.pieces = outside.into_iter().collect();
         }

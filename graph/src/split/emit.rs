@@ -324,41 +324,12 @@ impl Writer<'_> {
     }
 }
 
-/// A split written out as nodes, and who they belong to.
-#[derive(Clone, Debug, Default)]
-pub struct Written {
-    /// The nodes of all parts, pieces and joins, and the nodes that they replace.
-    pub patch: Patch,
-    /// Names of the nodes of each part.
-    pub parts: Vec<Vec<String>>,
-    /// Nodes that cut pieces out of tensors made outside of the region.
-    pub pieces: Vec<WrittenPiece>,
-    /// Nodes that join what parts make, by tensor.
-    pub joins: BTreeMap<TensorId, String>,
-}
-
-/// A piece of a tensor made outside of the region.
-#[derive(Clone, Debug)]
-pub struct WrittenPiece {
-    /// The tensor.
-    pub tensor: TensorId,
-    /// The part that it is for.
-    pub part: usize,
-    /// Names of the nodes that cut it.
-    pub nodes: Vec<String>,
-    /// Its name.
-    pub name: String,
-}
-
-/// Writes a split out as one patch: what cuts pieces, the parts, and what joins what they make.
+/// Writes a split out as one patch of a graph that is not cut: what cuts pieces, the parts, and what
+/// joins what they make.
 #[must_use]
-pub fn write(graph: &Graph, facts: &TensorFacts, division: &Division, names: Names<'_>) -> Written {
-    let mut written = Written::default();
-    let removed = division.nodes.iter().map(|&id| graph.node(id).name.clone());
-    written.patch.removed = removed.collect();
-    let added = |patch: &Patch, from: usize| -> Vec<String> {
-        patch.nodes.iter().skip(from).map(|node| node.name.clone()).collect()
-    };
+pub fn write(graph: &Graph, facts: &TensorFacts, division: &Division, names: Names<'_>) -> Patch {
+    let removed = division.nodes.iter().map(|&id| graph.node(id).name.clone()).collect();
+    let mut patch = Patch { removed, ..Patch::default() };
     for (index, part) in division.parts.iter().enumerate() {
         let mut named = BTreeMap::new();
         for (&tensor, need) in &part.pieces {
@@ -367,16 +338,12 @@ pub fn write(graph: &Graph, facts: &TensorFacts, division: &Division, names: Nam
                 named.insert(tensor, source);
                 continue;
             }
-            let (from, name) = (written.patch.nodes.len(), names.of_part(&source, index));
-            emit_piece(graph, facts, tensor, need, &source, &name, &mut written.patch);
-            let nodes = added(&written.patch, from);
-            written.pieces.push(WrittenPiece { tensor, part: index, nodes, name: name.clone() });
+            let name = names.of_part(&source, index);
+            emit_piece(graph, facts, tensor, need, &source, &name, &mut patch);
             named.insert(tensor, name);
         }
-        let from = written.patch.nodes.len();
         let outside = |tensor: TensorId, _: &Need| named.get(&tensor).cloned().unwrap_or_default();
-        emit_part(graph, facts, division, index, names, &outside, &mut written.patch);
-        written.parts.push(added(&written.patch, from));
+        emit_part(graph, facts, division, index, names, &outside, &mut patch);
     }
     for (&tensor, join) in &division.joins {
         let name = &graph.tensor(tensor).name;
@@ -387,8 +354,7 @@ pub fn write(graph: &Graph, facts: &TensorFacts, division: &Division, names: Nam
             .filter(|(_, part)| part.outputs.contains_key(&tensor))
             .map(|(index, _)| names.output(name, index))
             .collect();
-        emit_join(graph, facts, tensor, join, &parts, name, &mut written.patch);
-        written.joins.insert(tensor, format!("{name}#join"));
+        emit_join(graph, facts, tensor, join, &parts, name, &mut patch);
     }
-    written
+    patch
 }

@@ -30,7 +30,7 @@ mod rules;
 pub use apply::apply;
 pub use divide::{DividedPart, Divider, Division, divide};
 pub use effort::effort;
-pub use emit::{Names, Written, WrittenPiece, emit_join, emit_part, emit_piece, write};
+pub use emit::{Names, emit_join, emit_part, emit_piece, write};
 pub use need::{Need, Ranges};
 pub use part::{Argument, Constant, Operation, Part, Rewrite};
 

@@ -10,8 +10,7 @@ use super::Source;
 use crate::Problem;
 use std::ops::Range;
 use tranche_graph::TensorId;
-use tranche_graph::coarsen::Layer;
-use tranche_graph::split::{DividedPart, Divider, even_bounds};
+use tranche_graph::split::{Divider, even_bounds};
 use tranche_schema::{ByteCount, Digest, Join};
 
 /// Numbers of parts that are tried.
@@ -161,7 +160,7 @@ impl Growing<'_> {
                     return refusal.grain;
                 }
             }
-            let own = layer_shares(source, &divider, layer);
+            let own: Vec<f64> = divider.parts().iter().map(|part| source.share(layer, part)).collect();
             time += planned.time.0;
             let least = own.iter().copied().fold(f64::INFINITY, f64::min);
             if least > REPEATED && planned.time.0 > LIGHT * time {
@@ -211,16 +210,6 @@ impl Growing<'_> {
             .collect();
         Candidate { name, layers, seed: self.seed, join: join.clone(), grain, parts }
     }
-}
-
-/// Share of a layer's work that each part does.
-fn layer_shares(source: &Source, divider: &Divider<'_>, layer: &Layer) -> Vec<f64> {
-    let all: f64 = layer.nodes.iter().map(|&node| source.effort(node)).sum();
-    let of = |part: &DividedPart| {
-        let done = layer.nodes.iter().filter_map(|node| Some(source.effort(*node) * part.shares.get(node)?));
-        if all > 0.0 { done.sum::<f64>() / all } else { 0.0 }
-    };
-    divider.parts().iter().map(of).collect()
 }
 
 /// Name of the layer that part `index` of a split is.

@@ -314,13 +314,7 @@ impl<'a> Composer<'a> {
         let (mut time, mut parallel) = (0.0, 0.0);
         for place in layers {
             let layer = &self.source.layers()[place];
-            let all: f64 = layer.nodes.iter().map(|&node| self.source.effort(node)).sum();
-            let done: f64 = layer
-                .nodes
-                .iter()
-                .filter_map(|node| Some(self.source.effort(*node) * part.shares.get(node)?))
-                .sum();
-            let own = if all > 0.0 { self.problem.layers[place].time.0 * done / all } else { 0.0 };
+            let own = self.problem.layers[place].time.0 * self.source.share(layer, part);
             time += own;
             parallel += own * self.problem.layers[place].parallel_share;
         }

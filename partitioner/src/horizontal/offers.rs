@@ -1,7 +1,7 @@
 //! Candidates priced as functions, for the search.
 
 use super::candidates::Candidate;
-use crate::search::{Bounds, Step};
+use crate::search::{Bounds, Step, admitted, fastest_and_cheapest};
 use crate::{Costs, Segment};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -37,19 +37,9 @@ impl<'a> Splits<'a> {
         }
         for (index, candidate) in candidates.iter().enumerate() {
             let Some(offers) = offers(costs, bounds, candidate) else { continue };
-            let pick = |better: fn(&Segment, &Segment) -> std::cmp::Ordering| -> Vec<Segment> {
-                offers
-                    .iter()
-                    .filter_map(|offers| offers.iter().min_by(|a, b| better(a, b)).cloned())
-                    .collect()
-            };
-            let cheapest = pick(|a, b| a.cost.total_cmp(&b.cost).then(a.latency.0.total_cmp(&b.latency.0)));
-            let fastest = pick(|a, b| a.latency.0.total_cmp(&b.latency.0).then(a.cost.total_cmp(&b.cost)));
             let here = ways.entry((candidate.layers.start, candidate.layers.end)).or_default();
-            if fastest != cheapest {
-                here.push(Priced { candidate: index, segments: fastest });
-            }
-            here.push(Priced { candidate: index, segments: cheapest });
+            let sized = fastest_and_cheapest(&offers).into_iter();
+            here.extend(sized.map(|segments| Priced { candidate: index, segments }));
         }
         Self { candidates, ways, driver: costs.model().driver.0 }
     }
@@ -74,19 +64,6 @@ impl<'a> Splits<'a> {
 
 /// Admitted sizes of each part; none where a part has none.
 fn offers(costs: &Costs<'_>, bounds: &Bounds, candidate: &Candidate) -> Option<Vec<Vec<Segment>>> {
-    let mut all = Vec::with_capacity(candidate.parts.len());
-    for part in &candidate.parts {
-        let stretch = costs.part(&candidate.layers, part);
-        if !bounds.admits(&stretch) {
-            return None;
-        }
-        let mut offers = Vec::new();
-        costs.offers(&stretch, &mut offers);
-        offers.retain(|segment| bounds.admits_size(segment));
-        if offers.is_empty() {
-            return None;
-        }
-        all.push(offers);
-    }
-    Some(all)
+    let parts = candidate.parts.iter();
+    parts.map(|part| admitted(costs, bounds, &costs.part(&candidate.layers, part))).collect()
 }

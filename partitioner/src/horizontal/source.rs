@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use tranche_graph::coarsen::Layer;
 use tranche_graph::shapes::TensorFacts;
-use tranche_graph::split::effort;
+use tranche_graph::split::{DividedPart, effort};
 use tranche_graph::{Graph, NodeId, TensorId};
 
 /// A graph with its layers and the shapes of its tensors. Equal only to itself and its clones.
@@ -48,6 +48,13 @@ impl Source {
     /// The place of an initialiser in the problem's list.
     pub(crate) fn weight(&self, tensor: TensorId) -> Option<usize> {
         self.0.weights.get(&tensor).copied()
+    }
+
+    /// Share of a layer's work that a part does.
+    pub(crate) fn share(&self, layer: &Layer, part: &DividedPart) -> f64 {
+        let all: f64 = layer.nodes.iter().map(|&node| self.effort(node)).sum();
+        let done = layer.nodes.iter().filter_map(|node| Some(self.effort(*node) * part.shares.get(node)?));
+        if all > 0.0 { done.sum::<f64>() / all } else { 0.0 }
     }
 
     /// How much work a node is, beside others of its layer.

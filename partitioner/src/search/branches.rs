@@ -7,7 +7,7 @@
 //! that are cheapest, or fastest, for each function alone; other combinations are not tried.
 
 use super::bounds::Bounds;
-use super::steps::Step;
+use super::steps::{Step, admitted, fastest_and_cheapest};
 use crate::{CostModel, Costs, Problem, Segment};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -135,16 +135,8 @@ fn ways(
     let mut ways = Vec::new();
     for grouping in groupings {
         let Some(offers) = priced(problem, model, bounds, range, &grouping) else { continue };
-        let pick = |better: fn(&Segment, &Segment) -> std::cmp::Ordering| -> Parts {
-            let best = |offers: &Vec<Segment>| offers.iter().min_by(|a, b| better(a, b)).cloned();
-            grouping.iter().cloned().zip(offers.iter().filter_map(best)).collect()
-        };
-        let cheapest = pick(|a, b| a.cost.total_cmp(&b.cost).then(a.latency.0.total_cmp(&b.latency.0)));
-        let fastest = pick(|a, b| a.latency.0.total_cmp(&b.latency.0).then(a.cost.total_cmp(&b.cost)));
-        if fastest != cheapest {
-            ways.push(fastest);
-        }
-        ways.push(cheapest);
+        let sized = fastest_and_cheapest(&offers).into_iter();
+        ways.extend(sized.map(|segments| grouping.iter().cloned().zip(segments).collect::<Parts>()));
     }
     ways
 }
@@ -184,14 +176,7 @@ fn priced(
     let mut all = Vec::new();
     for layers in grouping {
         let end = start + layers.len();
-        let stretch = costs.stretch(start..end).filter(|stretch| bounds.admits(stretch))?;
-        let mut offers = Vec::new();
-        costs.offers(&stretch, &mut offers);
-        offers.retain(|segment| bounds.admits_size(segment));
-        if offers.is_empty() {
-            return None;
-        }
-        all.push(offers);
+        all.push(admitted(&costs, bounds, &costs.stretch(start..end)?)?);
         start = end;
     }
     Some(all)

@@ -13,10 +13,10 @@ pub(crate) use bounds::Bounds;
 use branches::Branches;
 use frontier::frontier;
 use labels::{Objective, Solution, TIE, least, within};
-pub(crate) use steps::Step;
 pub(crate) use steps::Taken;
 pub(crate) use steps::Totals;
 use steps::{Path, Steps, totals};
+pub(crate) use steps::{Step, admitted, fastest_and_cheapest};
 
 use crate::horizontal::{Candidate, Splits};
 use crate::order::{Order, orders};

@@ -4,7 +4,8 @@
 use super::bounds::Bounds;
 use super::branches::Branches;
 use crate::horizontal::{Candidate, Splits};
-use crate::{Costs, Segment};
+use crate::{Costs, Segment, Stretch};
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -182,6 +183,31 @@ impl<'a> Steps<'a> {
         }
         Taken::Slice(offers.swap_remove(step.way as usize))
     }
+}
+
+/// The sizes at which a stretch may be a function; none where there is no such size.
+pub(crate) fn admitted(costs: &Costs<'_>, bounds: &Bounds, stretch: &Stretch<'_>) -> Option<Vec<Segment>> {
+    if !bounds.admits(stretch) {
+        return None;
+    }
+    let mut offers = Vec::new();
+    costs.offers(stretch, &mut offers);
+    offers.retain(|segment| bounds.admits_size(segment));
+    (!offers.is_empty()).then_some(offers)
+}
+
+/// Of functions that run at once, with the sizes that each may have: all at their fastest, and all at
+/// their cheapest where that is something else.
+pub(crate) fn fastest_and_cheapest(offers: &[Vec<Segment>]) -> Vec<Vec<Segment>> {
+    let pick = |better: fn(&Segment, &Segment) -> Ordering| -> Vec<Segment> {
+        offers.iter().filter_map(|offers| offers.iter().min_by(|a, b| better(a, b)).cloned()).collect()
+    };
+    let cheapest = pick(|a, b| a.cost.total_cmp(&b.cost).then(a.latency.0.total_cmp(&b.latency.0)));
+    let mut ways = vec![pick(|a, b| a.latency.0.total_cmp(&b.latency.0).then(a.cost.total_cmp(&b.cost)))];
+    if ways.first() != Some(&cheapest) {
+        ways.push(cheapest);
+    }
+    ways
 }
 
 /// What a step of a path is, for making the plan.

@@ -10,7 +10,7 @@
 //! - Places of the batch are made of the same places of `x`.
 
 use super::super::part::{Operation, Part, Rewrite};
-use super::super::{Need, Ranges, Refusal};
+use super::super::{Need, Refusal};
 use super::window::Window;
 use tranche_schema::AttributeValue;
 
@@ -29,8 +29,8 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     match part.only()? {
         Need::Whole => Ok(Rewrite::whole(part)),
         Need::Along { axis, ranges } => {
-            let work = ranges.count() as f64 / output.get(*axis).copied().unwrap_or(1).max(1) as f64;
-            let along = |axis: usize, ranges: &Ranges| Need::Along { axis, ranges: ranges.clone() };
+            let work = part.share(*axis, ranges)?;
+            let along = Need::along;
             match axis {
                 0 => {
                     let needs = needs(along(0, ranges), Need::Whole, Some(Need::Whole));

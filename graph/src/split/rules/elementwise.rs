@@ -92,22 +92,16 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     match part.only()? {
         Need::Whole => Ok(Rewrite::whole(part)),
         Need::Along { axis, ranges } => {
-            let output = part.output_shape(0)?;
+            let rank = part.output_shape(0)?.len();
             let mut needs = Vec::with_capacity(part.node.inputs.len());
             for place in 0..part.node.inputs.len() {
                 if part.input(place).is_none() {
                     needs.push(None);
                     continue;
                 }
-                let shape = part.shape(place)?;
-                let own = (axis + shape.len()).checked_sub(output.len());
-                let follows = own.filter(|&own| shape.get(own).is_some_and(|&extent| extent > 1));
-                needs.push(Some(
-                    follows.map_or(Need::Whole, |axis| Need::Along { axis, ranges: ranges.clone() }),
-                ));
+                needs.push(Some(part.broadcast(place, *axis, rank, ranges)?));
             }
-            let extent = output.get(*axis).copied().unwrap_or(1).max(1);
-            Ok(Rewrite::same(part, needs, ranges.count() as f64 / extent as f64))
+            Ok(Rewrite::same(part, needs, part.share(*axis, ranges)?))
         }
         Need::Summand => summand(part),
     }

@@ -17,24 +17,17 @@ pub(super) fn rewrite(part: &Part<'_>) -> Result<Rewrite, Refusal> {
     match part.only()? {
         Need::Whole => Ok(Rewrite::whole(part)),
         Need::Along { axis, ranges } => {
-            let output = part.output_shape(0)?;
-            let rank = output.len();
-            let along = |axis: usize| Some(Need::Along { axis, ranges: ranges.clone() });
-            let work = ranges.count() as f64 / output.get(*axis).copied().unwrap_or(1).max(1) as f64;
-            // An axis of a factor counts from its end as that of the output does.
-            let own = |shape: &[u64]| (axis + shape.len()).checked_sub(rank);
+            let rank = part.output_shape(0)?.len();
+            let along = |axis: usize| Some(Need::along(axis, ranges));
             let needs = if axis + 1 == rank {
                 vec![Some(Need::Whole), along(right.len() - 1)]
             } else if axis + 2 == rank {
                 vec![along(left.len() - 2), Some(Need::Whole)]
             } else {
-                let of = |shape: &[u64]| match own(shape) {
-                    Some(own) if shape.get(own).is_some_and(|&extent| extent > 1) => along(own),
-                    _ => Some(Need::Whole),
-                };
-                vec![of(left), of(right)]
+                let of = |place: usize| part.broadcast(place, *axis, rank, ranges).map(Some);
+                vec![of(0)?, of(1)?]
             };
-            Ok(Rewrite::same(part, needs, work))
+            Ok(Rewrite::same(part, needs, part.share(*axis, ranges)?))
         }
         Need::Summand => {
             let extent = left.last().copied().unwrap_or(1);
