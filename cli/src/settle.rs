@@ -158,6 +158,11 @@ impl Settling<'_> {
                     if killed < MOST_KILLED {
                         continue;
                     }
+                    let names = slices.join(", ");
+                    self.walk.context.printer.warning(&format!(
+                        "{names}: killed for want of memory {killed} times while the plan was settled; \
+                         its last sizes are not tried"
+                    ));
                     break;
                 }
                 Outcome::Measured(found, latency) => (found, latency),

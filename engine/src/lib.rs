@@ -12,6 +12,7 @@ mod compare;
 mod discover;
 mod error;
 mod guard;
+mod heap;
 mod node_names;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;
@@ -33,6 +34,7 @@ pub use discover::{
     library_in, library_of, open_engine, survey,
 };
 pub use error::EngineError;
+pub use heap::return_large_blocks;
 #[cfg(feature = "onnxruntime")]
 pub use onnxruntime::OnnxRuntimeEngine;
 pub use random::{RandomHints, random_tensor};

@@ -137,6 +137,7 @@ pub fn answer(
     let mut lines = input.lines();
     let Some(line) = lines.next() else { return Ok(()) };
     let request: MeasureRequest = serde_json::from_str(&line.map_err(ProfilerError::Pipe)?)?;
+    tranche_engine::return_large_blocks();
     let engine = open(&request.engine, request.library.as_deref())?;
     let _held = request.as_function.then(function_allowance);
     let base_memory_bytes = tranche_host::resident(std::process::id()).unwrap_or_default();

@@ -28,6 +28,7 @@ const FAR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Logs go to stderr (`TRANCHE_LOG` filters them), one line of metrics a request to stdout.
 #[must_use]
 pub fn run(options: ShimOptions, opener: EngineOpener) -> u8 {
+    tranche_engine::return_large_blocks();
     // One thread moves bytes, the worker's runs the slice: a function rarely has two CPUs.
     let ran = tranche_serving::run(async |stop| match RuntimeApi::from_environment()? {
         Some(api) => lambda::serve(options, opener, api, from_environment(), stop).await,
