@@ -7,6 +7,7 @@
 //! is too little in them to be shared.
 
 use super::Source;
+use super::uneven::levelled;
 use crate::Problem;
 use std::ops::Range;
 use tranche_graph::TensorId;
@@ -103,7 +104,12 @@ pub(crate) fn candidates(problem: &Problem, source: &Source, most: usize) -> Vec
             }
         }
     }
-    thin(found)
+    let mut kept = thin(found);
+    let levelled: Vec<Candidate> =
+        kept.iter().filter_map(|candidate| levelled(problem, source, candidate)).collect();
+    kept.extend(levelled);
+    kept.sort_by_key(|candidate| (candidate.layers.end, candidate.layers.start));
+    kept
 }
 
 /// The largest tensor that the layer before `end` gives to later ones.
@@ -114,12 +120,12 @@ fn seed(source: &Source, end: usize) -> Option<TensorId> {
 }
 
 /// What a region that grows is made by.
-struct Growing<'a> {
-    problem: &'a Problem,
-    source: &'a Source,
-    end: usize,
-    seed: TensorId,
-    parts: usize,
+pub(super) struct Growing<'a> {
+    pub(super) problem: &'a Problem,
+    pub(super) source: &'a Source,
+    pub(super) end: usize,
+    pub(super) seed: TensorId,
+    pub(super) parts: usize,
 }
 
 impl Growing<'_> {
@@ -179,6 +185,24 @@ impl Growing<'_> {
             }
         }
         None
+    }
+
+    /// The region of exactly these layers, where it can be split so.
+    pub(super) fn exactly(&self, layers: Range<usize>, join: &Join, grain: u64) -> Option<Candidate> {
+        let source = self.source;
+        let mut divider =
+            Divider::new(source.graph(), source.facts(), self.seed, join.clone(), self.parts, grain);
+        let mut shares: Vec<Vec<f64>> = vec![Vec::new(); self.parts];
+        for layer in source.layers().get(layers.clone())?.iter().rev() {
+            for &node in layer.nodes.iter().rev() {
+                divider.take(node).ok()?;
+            }
+            for (shares, part) in shares.iter_mut().zip(divider.parts()) {
+                shares.insert(0, source.share(layer, part));
+            }
+        }
+        let is_split = divider.is_complete() && is_shared(self.problem, layers.start, &shares);
+        is_split.then(|| self.candidate(&divider, layers, join, grain, shares))
     }
 
     fn candidate(

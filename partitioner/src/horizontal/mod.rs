@@ -12,6 +12,7 @@ mod compose;
 mod offers;
 mod placed;
 mod source;
+mod uneven;
 
 pub(crate) use candidates::{Candidate, PartNeeds, candidates, part_name};
 pub(crate) use compose::compose;
