@@ -197,6 +197,7 @@ fn plan(identity: &ModelIdentity, engine: &str) -> Plan {
         outputs: vec![spec(CHAIN[index].1)],
         size: FunctionSize { memory_bytes: ByteCount::mebibytes(256), cpu_milli: MilliCpu(1000) },
         threads: 1,
+        members: Vec::new(),
         prediction: SlicePrediction::default(),
         reason: "hand-off is measured".to_owned(),
         without_cut: None,

@@ -218,7 +218,7 @@ fn candidates(plan: &Plan, comparison: Option<Comparison>) -> (Vec<Candidate>, V
             (None, None) => {}
         }
     }
-    if plan.strategy != "unsplit" && plan.slices.len() > 1 {
+    if plan.strategy != "unsplit" && !plan.is_whole() {
         candidates.extend(unsplit.or_else(|| whole(plan)));
     }
     (candidates, refused)

@@ -114,7 +114,7 @@ impl Settling<'_> {
                 break;
             }
         }
-        if *self.strategy == Strategy::Optimal && self.tried.iter().all(|plan| plan.slices.len() == 1) {
+        if *self.strategy == Strategy::Optimal && self.tried.iter().all(Plan::is_whole) {
             self.try_a_cut(profile)?;
         }
         Ok(())
@@ -286,8 +286,7 @@ impl Settling<'_> {
             match reprice(&problem, &cost, self.strategy, plan) {
                 Ok(plan) => {
                     // The whole wins what is within the tie of prices, as in the search.
-                    let slack =
-                        |best: &Plan| if best.slices.len() == 1 { 1.0 - cost.pricing.tie } else { 1.0 };
+                    let slack = |best: &Plan| if best.is_whole() { 1.0 - cost.pricing.tie } else { 1.0 };
                     let cheaper =
                         best.as_ref().is_none_or(|best| self.value(&plan) < self.value(best) * slack(best));
                     best = if cheaper { Some(plan) } else { best };

@@ -78,3 +78,19 @@ fn a_plan_says_what_is_split() {
     deployed.0.json(&["report", "plan.json", "--output", "report.html"]);
     assert!(std::fs::read_to_string(deployed.0.path("report.html")).unwrap().contains("<svg"));
 }
+
+/// One function of two CPUs, with parts as models in it.
+#[test]
+fn parts_in_one_function_answer_as_the_whole_model_does() {
+    let place = Place::new();
+    let cuts = ["--strategy", "gillis", "--max-parts", "2", "--max-slices", "1", "--cpu", "2"];
+    walk::package(&place, MODEL, &cuts);
+    let plan = Plan::read(&place.path("plan.json")).unwrap();
+    assert!(plan.slices.len() == 1 && !plan.is_whole(), "{:?}", plan.notes);
+    let deployed = Deployed(place);
+    let place = &deployed.0;
+    // However many CPUs there are to hold it to.
+    place.json(&["deploy", "--name", "together", "--no-limits"]);
+    place.json(&["invoke", "together", "--random", "--output", "together.npz"]);
+    walk::assert_same_as_whole(place, MODEL, "together.npz");
+}

@@ -4,6 +4,7 @@
 use crate::OnnxRuntimeEngine;
 #[cfg(feature = "tract")]
 use crate::TractEngine;
+use crate::ensemble::Ensembles;
 use crate::{Engine, EngineError, LoadOptions, OutputBuffer};
 use std::env;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,8 @@ pub struct EngineStatus {
     pub hint: &'static str,
 }
 
-/// Opens the engine of this name, [`DEFAULT_ENGINE`] where there is none.
+/// Opens the engine of this name, [`DEFAULT_ENGINE`] where there is none. Beside ONNX files it
+/// loads [`Ensemble`](tranche_schema::Ensemble)s of them.
 ///
 /// ONNX Runtime's library is looked for at `library`, which must be it when given, then
 /// where the variables `TRANCHE_ONNXRUNTIME` and `ORT_DYLIB_PATH` say, then in the
@@ -58,11 +60,12 @@ pub struct EngineStatus {
 /// When the name is no engine's, the engine is not [`BUILT_IN`], or the engine's library is missing, too old, or
 /// another one than the process has loaded already.
 pub fn open_engine(name: Option<&str>, library: Option<&Path>) -> Result<Arc<dyn Engine>, EngineError> {
-    match name.unwrap_or(DEFAULT_ENGINE) {
+    let engine = match name.unwrap_or(DEFAULT_ENGINE) {
         TRACT => open_tract(),
         ONNXRUNTIME => open_shared_onnxruntime(library),
         other => Err(EngineError::Unknown { name: other.to_owned() }),
-    }
+    };
+    Ok(Arc::new(Ensembles(engine?)))
 }
 
 #[cfg(feature = "tract")]

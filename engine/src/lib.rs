@@ -10,6 +10,7 @@ compile_error!("choose an engine: feature `tract` or `onnxruntime`");
 mod add;
 mod compare;
 mod discover;
+mod ensemble;
 mod error;
 mod guard;
 mod heap;

@@ -1,16 +1,16 @@
 use crate::PackageError;
+use crate::ensemble;
 use crate::replace::{replace_folder, write_file};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use tranche_graph::split::apply;
 use tranche_graph::{ExternalPolicy, Extracted, Graph, NodeId};
 use tranche_schema::{
-    ByteCount, Digest, Document as _, FileEntry, Manifest, ModelIdentity, Plan, SliceManifest, SlicePlan,
-    TensorSpec,
+    ByteCount, Digest, Document as _, FileEntry, Manifest, ModelIdentity, Plan, SliceManifest, TensorSpec,
 };
 
 /// Folder of the slices in a bundle.
-const MODEL_FOLDER: &str = "model";
+pub(crate) const MODEL_FOLDER: &str = "model";
 
 /// Longest slice name.
 const LONGEST_NAME: usize = 100;
@@ -129,13 +129,20 @@ fn write_bundle(
     for (slice, nodes) in plan.slices.iter().zip(nodes) {
         let wrap = |source| PackageError::Slice { slice: slice.name.clone(), source };
         let part = graph.extract_with(nodes, &slice.name, &specs).map_err(wrap)?;
-        let inputs = in_order_of("reads", slice, &slice.inputs, &part.inputs)?;
-        let outputs = in_order_of("writes", slice, &slice.outputs, &part.outputs)?;
-        let (model, weights) = save_slice(&part, &slice.name, folder, &mut files).map_err(wrap)?;
+        let inputs = in_order_of("reads", &slice.name, &slice.inputs, &part.inputs)?;
+        let outputs = in_order_of("writes", &slice.name, &slice.outputs, &part.outputs)?;
+        let saved = match slice.members.as_slice() {
+            [] => {
+                let (model, weights) = save_slice(&part, &slice.name, folder, &mut files).map_err(wrap)?;
+                Saved { model, weights, members: Vec::new() }
+            }
+            members => ensemble::save(graph, slice, members, nodes, folder, &mut files)?,
+        };
         slices.push(SliceManifest {
             name: slice.name.clone(),
-            model,
-            weights,
+            model: saved.model,
+            members: saved.members,
+            weights: saved.weights,
             inputs,
             outputs,
             size: slice.size,
@@ -170,8 +177,15 @@ fn write_bundle(
     Ok(manifest)
 }
 
+/// What a slice is on disk: paths below the bundle.
+pub(crate) struct Saved {
+    pub(crate) model: String,
+    pub(crate) weights: Vec<String>,
+    pub(crate) members: Vec<String>,
+}
+
 /// Writes one slice and its weights; gives their paths below the bundle.
-fn save_slice(
+pub(crate) fn save_slice(
     part: &Extracted,
     name: &str,
     folder: &Path,
@@ -188,9 +202,9 @@ fn save_slice(
 }
 
 /// The plan's tensors in the order in which the slice's model lists them.
-fn in_order_of(
+pub(crate) fn in_order_of(
     verb: &'static str,
-    slice: &SlicePlan,
+    slice: &str,
     planned: &[TensorSpec],
     found: &[String],
 ) -> Result<Vec<TensorSpec>, PackageError> {
@@ -202,7 +216,7 @@ fn in_order_of(
             if names.is_empty() { "nothing".to_owned() } else { format!("`{}`", names.join("`, `")) }
         };
         return Err(PackageError::Border {
-            slice: slice.name.clone(),
+            slice: slice.to_owned(),
             verb,
             planned: list(by_name.into_keys().collect()),
             found: list(names.into_iter().collect()),

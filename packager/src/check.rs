@@ -44,7 +44,7 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
         if !names.insert(&slice.name) {
             return Err(format!("two slices are named `{}`", slice.name));
         }
-        for path in std::iter::once(&slice.model).chain(&slice.weights) {
+        for path in std::iter::once(&slice.model).chain(&slice.members).chain(&slice.weights) {
             if !files.contains_key(path.as_str()) {
                 return Err(format!("slice `{}` needs `{path}`, which is not listed", slice.name));
             }

@@ -18,6 +18,7 @@
 mod bundle;
 mod check;
 pub mod elf;
+mod ensemble;
 mod error;
 mod finding;
 pub mod image;

@@ -24,6 +24,7 @@ fn manifest() -> Manifest {
         name: name.to_owned(),
         model: format!("model/{name}.onnx"),
         weights: Vec::new(),
+        members: Vec::new(),
         inputs,
         outputs,
         size: FunctionSize { memory_bytes: ByteCount::mebibytes(512), cpu_milli: MilliCpu(500) },

@@ -7,9 +7,11 @@ mod common;
 use common::{WIDTH, identity, model, profile};
 use tranche_graph::Graph;
 use tranche_graph::coarsen::coarsen;
-use tranche_packager::{PackageError, package};
+use tranche_packager::{PackageError, check_bundle, package};
 use tranche_partitioner::{CostModel, Problem, Strategy, partition};
-use tranche_schema::{Constraints, Manifest, Millis, Plan, ResourceDominance};
+use tranche_schema::{
+    Constraints, Document as _, Ensemble, Manifest, MilliCpu, Millis, Plan, ResourceDominance,
+};
 
 /// A plan that must split to be fast enough.
 fn split_plan(graph: &Graph) -> Plan {
@@ -92,4 +94,47 @@ fn a_part_beyond_its_weight_is_refused() {
         matches!(&refused, Err(PackageError::InvalidPlan(reason)) if reason.contains("beyond")),
         "{refused:?}"
     );
+}
+
+/// A plan with one function of two CPUs, whose parts are models in it.
+fn colocated_plan(graph: &Graph) -> Plan {
+    let layers = coarsen(graph);
+    let mut profile = profile(graph, &layers);
+    for layer in &mut profile.layers {
+        layer.cpu.as_mut().unwrap().time.median_ms = Millis(40.0);
+        layer.resource_dominant = Some(ResourceDominance { time: true, memory: false });
+    }
+    profile.whole.run.median_ms = Millis(40.0 * layers.len() as f64);
+    profile.inner_tensors = vec![common::spec("c")];
+    let problem = Problem::new(graph, &layers, &identity(graph), &profile).unwrap();
+    let model = CostModel::of(&problem).with_cpu(MilliCpu(2000));
+    let constraints = Constraints { max_parts: Some(2), max_slices: Some(1), ..Constraints::default() };
+    partition(&problem, &model, &Strategy::Gillis, &constraints).unwrap()
+}
+
+#[test]
+fn members_are_models_beside_an_ensemble() {
+    let plan = colocated_plan(&model());
+    let (folder, manifest) = packaged(&plan);
+    let manifest = manifest.unwrap();
+    let bundle = folder.path().join("bundle");
+    let [slice] = manifest.slices.as_slice() else { panic!("{} slices", manifest.slices.len()) };
+    let ensemble = Ensemble::read(&bundle.join(&slice.model)).unwrap();
+    assert_eq!(ensemble.members.len(), plan.slices[0].members.len());
+    let names: Vec<String> =
+        ensemble.members.iter().map(|member| format!("model/{}", member.model)).collect();
+    assert_eq!(names, slice.members);
+    for name in &slice.members {
+        Graph::load(&bundle.join(name)).unwrap();
+    }
+    assert_eq!(check_bundle(&bundle).unwrap(), manifest);
+}
+
+#[test]
+fn members_that_are_not_the_slice_are_refused() {
+    let mut plan = colocated_plan(&model());
+    let twice = plan.slices[0].members[0].nodes[0].clone();
+    plan.slices[0].members[1].nodes.push(twice.clone());
+    let (_folder, refused) = packaged(&plan);
+    assert!(refused.unwrap_err().to_string().contains(&format!("node `{twice}` of member")));
 }

@@ -118,6 +118,9 @@ pub struct CostModel {
     pub pricing: Pricing,
     /// The requests planned for.
     pub workload: PlanWorkload,
+    /// Where parts and branches that run at once are models in one function: the CPU that each
+    /// has. `None` where each has a function of its own.
+    pub at_once: Option<MilliCpu>,
 }
 
 impl CostModel {
@@ -172,6 +175,7 @@ impl CostModel {
             start: StartLine::of(problem),
             pricing: Pricing::memory_time(problem.profiled_cpu),
             workload: PlanWorkload::default(),
+            at_once: None,
         }
     }
 

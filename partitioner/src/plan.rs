@@ -1,4 +1,5 @@
-use crate::horizontal::{Placed, candidates, compose, part_name, placed_of};
+use crate::colocate::{colocated, together};
+use crate::horizontal::{Candidate, Placed, candidates, compose, part_name, placed_of};
 use crate::manual::manual;
 use crate::order::Order;
 use crate::search::{
@@ -41,17 +42,30 @@ pub fn partition(
         Strategy::Gillis => split.prediction.latency_ms < plain.prediction.latency_ms,
         _ => is_better(model, &sums(split), &sums(plain)),
     };
-    match split(problem, model, strategy, constraints) {
-        Ok(Some(split)) => match plain {
-            Ok(plain) if !better(&split, &plain) => Ok(plain),
-            _ => Ok(split),
+    let most = constraints.max_parts.unwrap_or(1) as usize;
+    let source = problem.horizontal.source.as_ref();
+    let source = source.filter(|_| most > 1 && matches!(strategy, Strategy::Optimal | Strategy::Gillis));
+    let found = source.map(|source| candidates(problem, source, most)).unwrap_or_default();
+    let others = [
+        split(problem, model, strategy, constraints, &found),
+        match source {
+            Some(_) => colocated(problem, model, strategy, constraints, &found),
+            None => Ok(None),
         },
-        Ok(None) => plain,
-        Err(why) => plain.map(|mut plain| {
-            plain.notes.push(format!("a plan with splits was found and could not be made: {why}"));
-            plain
-        }),
+    ];
+    let mut notes = Vec::new();
+    let mut best = plain;
+    for other in others {
+        match other {
+            Ok(Some(other)) if best.as_ref().map_or(true, |best| better(&other, best)) => best = Ok(other),
+            Ok(_) => {}
+            Err(why) => notes.push(format!("a plan with splits was found and could not be made: {why}")),
+        }
     }
+    best.map(|mut best| {
+        best.notes.extend(notes);
+        best
+    })
 }
 
 fn sums(plan: &Plan) -> Totals {
@@ -68,19 +82,16 @@ fn split(
     model: &CostModel,
     strategy: &Strategy,
     constraints: &Constraints,
+    found: &[Candidate],
 ) -> Result<Option<Plan>, PlanError> {
-    let most = constraints.max_parts.unwrap_or(1) as usize;
-    let source = problem.horizontal.source.as_ref();
-    let source = source.filter(|_| most > 1 && matches!(strategy, Strategy::Optimal | Strategy::Gillis));
-    let found = source.map(|source| candidates(problem, source, most)).unwrap_or_default();
     if found.is_empty() {
         return Ok(None);
     }
     let chosen = match strategy {
         Strategy::Gillis => {
-            fastest(problem, model, constraints, &found).map(|choice| (choice, Points::default()))
+            fastest(problem, model, constraints, found).map(|choice| (choice, Points::default()))
         }
-        _ => optimal(problem, model, constraints, &found),
+        _ => optimal(problem, model, constraints, found),
     };
     // Where nothing satisfies the constraints, the search without splits says so.
     let Ok((choice, points)) = chosen else { return Ok(None) };
@@ -93,7 +104,7 @@ fn split(
 }
 
 /// What a choice runs next to what, by places in the graph's order.
-fn placed(choice: &Choice) -> Vec<Placed> {
+pub(crate) fn placed(choice: &Choice) -> Vec<Placed> {
     let order = &choice.order.layers;
     let slice =
         |layers: &mut dyn Iterator<Item = usize>| Placed::Slice(layers.map(|place| order[place]).collect());
@@ -132,7 +143,7 @@ fn composed_plan(
 
 /// # Errors
 /// When the plan takes longer than it may.
-fn keep_latencies(plan: &Plan, constraints: &Constraints) -> Result<(), Infeasible> {
+pub(crate) fn keep_latencies(plan: &Plan, constraints: &Constraints) -> Result<(), Infeasible> {
     let beyond =
         |bound: Option<Millis>, found: Millis| bound.filter(|bound| found.0 > bound.0 * (1.0 + ROUNDING));
     let (warm, cold) = (plan.prediction.latency_ms, plan.prediction.cold_latency_ms);
@@ -158,6 +169,15 @@ pub fn reprice(
     plan: &Plan,
 ) -> Result<Plan, PlanError> {
     problem.check()?;
+    if plan.slices.iter().any(|slice| !slice.members.is_empty()) {
+        let (composed, cuts) = compose(problem, &placed_of(problem, plan)?)?;
+        let again = together(&composed, model, strategy, &plan.constraints, &cuts, None)?;
+        let again = again.ok_or_else(|| PlanError::BreaksConstraint {
+            strategy: strategy.to_string(),
+            what: "no function holds all its models within the constraints".to_owned(),
+        })?;
+        return Ok(Plan { residual: plan.residual, ..again });
+    }
     if !plan.splits.is_empty() {
         let (composed, cuts) = compose(problem, &placed_of(problem, plan)?)?;
         let again = composed_plan(&composed, model, strategy, &plan.constraints, &cuts, Points::default())?;
@@ -315,7 +335,7 @@ fn breaks(
 }
 
 /// The passes after the choice of cuts.
-fn make(
+pub(crate) fn make(
     problem: &Problem,
     model: &CostModel,
     strategy: &Strategy,
@@ -410,6 +430,7 @@ fn vertical(
                 outputs: slice_outputs(problem, range),
                 size,
                 threads: size.cpu_milli.threads() as u32,
+                members: Vec::new(),
                 prediction: SlicePrediction::default(),
                 reason: String::new(),
                 without_cut: None,
@@ -442,7 +463,7 @@ fn vertical(
 }
 
 /// Tensors read in the range and written before it, in problem order.
-fn slice_inputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
+pub(crate) fn slice_inputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
     let reads = |tensor: &&crate::BorderTensor| {
         tensor.producer.is_none_or(|producer| producer < range.start)
             && tensor.consumers.iter().any(|consumer| range.contains(consumer))
@@ -451,7 +472,7 @@ fn slice_inputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
 }
 
 /// Tensors written in the range and needed after it, in problem order.
-fn slice_outputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
+pub(crate) fn slice_outputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
     let writes = |tensor: &&crate::BorderTensor| {
         tensor.producer.is_some_and(|producer| range.contains(&producer))
             && (tensor.to_caller || tensor.consumers.last().is_some_and(|&last| last >= range.end))

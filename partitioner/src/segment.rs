@@ -61,6 +61,15 @@ pub struct Stretch<'a> {
     handoff: f64,
     fees: f64,
     measured: Option<&'a Measured>,
+    /// The CPU that it has whatever its function has: it shares that with others.
+    own_cpu: Option<MilliCpu>,
+}
+
+impl Stretch<'_> {
+    /// Whether run and memory were measured for exactly these layers.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.measured.is_some()
+    }
 }
 
 /// A problem and a cost model, prepared so that all segments from one start are
@@ -228,6 +237,7 @@ impl<'a> Costs<'a> {
             handoff: self.model.per_request.0 + transports().map(|(time, _)| time).sum::<f64>(),
             fees: transports().map(|(_, fees)| fees).sum(),
             measured,
+            own_cpu: self.model.at_once,
         }
     }
 
@@ -290,9 +300,42 @@ impl<'a> Costs<'a> {
         (!late).then_some(segment)
     }
 
+    /// [`Costs::offers`], with `run` in place of the estimate of its run at a share.
+    pub(crate) fn offers_taking(
+        &self,
+        stretch: &Stretch<'_>,
+        run: &dyn Fn(MilliCpu) -> f64,
+        offers: &mut Vec<Segment>,
+    ) {
+        offers.clear();
+        if stretch.need > self.model.pricing.largest_memory() {
+            return;
+        }
+        self.model.pricing.sizes_for(stretch.need, |memory, share| {
+            let times = self.times_taking(stretch, share, run);
+            let segment = self.sized(stretch, memory, share, times);
+            let most = self.model.pricing.longest_call;
+            offers.extend(segment.filter(|segment| most.is_none_or(|most| segment.billed <= most)));
+        });
+    }
+
+    /// Run of a stretch at a share.
+    pub(crate) fn run_of(&self, stretch: &Stretch<'_>, share: MilliCpu) -> Millis {
+        self.times(stretch, share).0
+    }
+
     /// Run and hand-off of a stretch at a share.
     fn times(&self, stretch: &Stretch<'_>, share: MilliCpu) -> (Millis, Millis) {
-        let estimate = |share: MilliCpu| stretch.work.at(share) * self.factors.at(share);
+        let share = stretch.own_cpu.map_or(share, |own| share.min(own));
+        self.times_taking(stretch, share, &|share| stretch.work.at(share) * self.factors.at(share))
+    }
+
+    fn times_taking(
+        &self,
+        stretch: &Stretch<'_>,
+        share: MilliCpu,
+        estimate: &dyn Fn(MilliCpu) -> f64,
+    ) -> (Millis, Millis) {
         let slower = slower(share);
         let estimated_handoff = stretch.handoff * slower;
         let (run, handoff) = match stretch.measured {
@@ -309,9 +352,19 @@ impl<'a> Costs<'a> {
 
     /// [`Costs::at`], however long it takes.
     fn anyway(&self, stretch: &Stretch<'_>, memory: ByteCount, share: MilliCpu) -> Option<Segment> {
+        self.sized(stretch, memory, share, self.times(stretch, share))
+    }
+
+    /// The stretch in a function of this size, with run and hand-off that take so long.
+    fn sized(
+        &self,
+        stretch: &Stretch<'_>,
+        memory: ByteCount,
+        share: MilliCpu,
+        (run, handoff): (Millis, Millis),
+    ) -> Option<Segment> {
         let model = self.model;
         let slower = slower(share);
-        let (run, handoff) = self.times(stretch, share);
         let known = |value: fn(&Measured) -> Option<f64>| stretch.measured.and_then(value);
         let start_up =
             Millis(known(|measured| measured.start).unwrap_or(model.start.start(stretch.weights).0) * slower);
@@ -565,6 +618,7 @@ impl<'a> Row<'a> {
             handoff,
             fees,
             measured,
+            own_cpu: None,
         }
     }
 }

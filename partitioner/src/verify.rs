@@ -27,6 +27,8 @@ const ROUNDING: f64 = 1e-9;
 ///    CPU share.
 /// 9. Predictions are finite, not negative, and add up; no request is faster than its
 ///    slowest slice, or slower than all slices one after the other.
+/// 10. Members of a slice hold each of its nodes exactly once, read what is there when
+///     they run, and write the slice's outputs.
 ///
 /// # Errors
 /// The first broken invariant, naming the slice, node or tensor.
@@ -56,6 +58,7 @@ fn check(costs: &Costs<'_>, plan: &Plan) -> Result<(), String> {
     check_edges(costs, plan, &slice_of_layer)?;
     for slice in &plan.slices {
         check_borders(plan, slice)?;
+        check_members(slice)?;
     }
     check_outputs(plan)?;
     check_sizes(costs, plan)
@@ -168,6 +171,31 @@ fn check_borders(plan: &Plan, slice: &SlicePlan) -> Result<(), String> {
     })?;
     ensure(sorted(slice.outputs.iter()) == sorted(outgoing), || {
         format!("the outputs of `{}` are not its outgoing edges", slice.name)
+    })
+}
+
+/// Invariant 10.
+fn check_members(slice: &SlicePlan) -> Result<(), String> {
+    let mut left: HashSet<&String> = slice.nodes.iter().collect();
+    let mut there: HashSet<&TensorSpec> = slice.inputs.iter().collect();
+    for (place, member) in slice.members.iter().enumerate() {
+        let name = format!("member {place} of `{}`", slice.name);
+        for node in &member.nodes {
+            ensure(left.remove(node), || format!("node `{node}` of {name} is not in the slice, or twice"))?;
+        }
+        for input in &member.inputs {
+            ensure(there.contains(input), || {
+                format!("{name} reads `{}`, which is not there yet", input.name)
+            })?;
+        }
+        there.extend(&member.outputs);
+    }
+    if slice.members.is_empty() {
+        return Ok(());
+    }
+    ensure(left.is_empty(), || format!("`{}` has nodes that are in no member", slice.name))?;
+    ensure(slice.outputs.iter().all(|output| there.contains(output)), || {
+        format!("no member of `{}` writes one of its outputs", slice.name)
     })
 }
 

@@ -12,8 +12,8 @@ use tranche_graph::coarsen::coarsen;
 use tranche_graph::split::apply;
 use tranche_partitioner::{CostModel, Costs, Problem, Strategy, partition, reprice, verify};
 use tranche_schema::{
-    Constraints, Document as _, Join, Millis, Plan, Profile, ResourceDominance, SliceMeasurement, Timing,
-    WholeProfile,
+    Constraints, Document as _, Join, LayerScaling, MilliCpu, Millis, Plan, Profile, ResourceDominance,
+    SliceMeasurement, Timing, WholeProfile,
 };
 
 /// The small model, whose layers take so long and all stand out.
@@ -150,4 +150,41 @@ fn the_last_layers_can_be_split_too() {
     assert_covers(&graph, &plan);
     let joining = plan.slices.last().unwrap();
     assert!(joining.outputs.iter().any(|output| output.name == "d"));
+}
+
+/// The small model on functions of two CPUs, `share` of whose work the engine's threads divide.
+fn on_two_cpus(share: f64) -> Plan {
+    let (graph, mut profile) = slow(&[40.0]);
+    for layer in &mut profile.layers {
+        layer.scaling = Some(LayerScaling {
+            serial_ms: Millis(40.0 * (1.0 - share)),
+            parallel_ms: Millis(40.0 * share),
+            error: 0.0,
+            most_threads: 2,
+        });
+    }
+    let problem = problem(&graph, &profile);
+    let model = CostModel::of(&problem).with_cpu(MilliCpu(2000));
+    let constraints = Constraints { max_parts: Some(2), max_slices: Some(1), ..Constraints::default() };
+    let plan = partition(&problem, &model, &Strategy::Gillis, &constraints).unwrap();
+    verify(&Costs::new(&problem, &model), &plan).unwrap();
+    assert_eq!(reprice(&problem, &model, &Strategy::Gillis, &plan).unwrap(), plan);
+    assert_covers(&graph, &plan);
+    plan
+}
+
+#[test]
+fn parts_share_a_function_where_threads_do_not_help() {
+    let plan = on_two_cpus(0.0);
+    let [slice] = plan.slices.as_slice() else { panic!("{} slices", plan.slices.len()) };
+    assert!(slice.members.len() > 2 && !plan.splits.is_empty());
+    assert!(slice.members.iter().any(|member| member.threads == 1));
+    let whole = plan.prediction.unsplit_latency_ms.0;
+    assert!(plan.prediction.latency_ms.0 < 0.75 * whole, "{} of {whole}", plan.prediction.latency_ms);
+}
+
+#[test]
+fn threads_are_left_the_work_that_they_divide() {
+    let plan = on_two_cpus(1.0);
+    assert!(plan.splits.is_empty() && plan.slices[0].members.is_empty(), "{:?}", plan.splits);
 }

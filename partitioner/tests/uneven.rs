@@ -124,7 +124,10 @@ fn tiles_inside_are_smaller() {
             _ => None,
         })
         .collect();
-    let uneven = bounds.iter().find(|bounds| ***bounds != even_bounds(EXTENT, 4)).unwrap_or_else(|| panic!("even tiles in {:?}", plan.splits));
+    let uneven = bounds
+        .iter()
+        .find(|bounds| ***bounds != even_bounds(EXTENT, 4))
+        .unwrap_or_else(|| panic!("even tiles in {:?}", plan.splits));
     let sizes: Vec<u64> = uneven.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(sizes[0] > sizes[1] && sizes[3] > sizes[2], "{sizes:?}");
     assert_eq!(sizes.iter().sum::<u64>(), EXTENT);

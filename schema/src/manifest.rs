@@ -21,8 +21,11 @@ pub struct FileEntry {
 pub struct SliceManifest {
     /// Name in the plan.
     pub name: String,
-    /// Its ONNX file, below the bundle.
+    /// Its ONNX file, below the bundle, or an [`Ensemble`](crate::Ensemble)'s.
     pub model: String,
+    /// ONNX files of the ensemble's members, below the bundle; else none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
     /// Its weight files, below the bundle; shared ones appear in each slice.
     pub weights: Vec<String>,
     /// Activations it reads, in the order sessions take them.

@@ -165,6 +165,21 @@ pub struct SlicePrediction {
     pub peak_activation_bytes: ByteCount,
 }
 
+/// Nodes of a slice that are a model of their own in its function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberPlan {
+    /// Its layers, in order.
+    pub layers: Vec<String>,
+    /// Node names, in graph order.
+    pub nodes: Vec<String>,
+    /// Tensors it reads of other members or that the slice reads.
+    pub inputs: Vec<TensorSpec>,
+    /// Tensors it writes for other members, later slices or the caller.
+    pub outputs: Vec<TensorSpec>,
+    /// Engine threads.
+    pub threads: u32,
+}
+
 /// One function: the layers it runs in one go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SlicePlan {
@@ -182,6 +197,10 @@ pub struct SlicePlan {
     pub size: FunctionSize,
     /// Engine threads.
     pub threads: u32,
+    /// Models that make the slice, handing tensors on in memory: parts of layers that run at
+    /// once in one function. Empty where it is one model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<MemberPlan>,
     /// What is expected.
     pub prediction: SlicePrediction,
     /// Why the slice ends where it ends.
@@ -356,6 +375,14 @@ pub struct Plan {
     pub residual: Option<Residual>,
     /// What a reader should know: why not sliced, forced cuts, binding constraints.
     pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether the whole model runs in one function as one model.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(self.slices.as_slice(), [slice] if slice.members.is_empty())
+    }
 }
 
 impl Document for Plan {

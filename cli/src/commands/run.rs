@@ -100,9 +100,9 @@ pub fn walk(context: &Context, arguments: &RunArguments) -> Result<Report, Failu
 
     let deployed = Deployed::start(context, &loaded.settings, &bundle, &name)?;
     printer.step("Deployed", &format!("{} function(s) as `{name}`", deployed.functions()));
-    let whole = match (arguments.no_unsplit, sliced.0.slices.len()) {
-        (true, _) | (false, 1) => None,
-        (false, _) => Some(unsplit(context, &stages, &mut profile, &work, &name)?),
+    let whole = match arguments.no_unsplit || sliced.0.is_whole() {
+        true => None,
+        false => Some(unsplit(context, &stages, &mut profile, &work, &name)?),
     };
     let both = std::iter::once(&deployed).chain(&whole).map(|one| one.deployment().clone()).collect();
     let mut calls =

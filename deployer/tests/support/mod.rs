@@ -146,6 +146,7 @@ pub fn manifest(slices: &[&str], size: FunctionSize) -> Manifest {
         name: (*name).to_owned(),
         model: "slice.onnx".to_owned(),
         weights: Vec::new(),
+        members: Vec::new(),
         inputs: Vec::new(),
         outputs: Vec::new(),
         size,

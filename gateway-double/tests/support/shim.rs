@@ -101,6 +101,7 @@ fn manifest(graph: FileEntry, weights: Vec<FileEntry>, plan: FileEntry) -> Manif
         name: SLICE.to_owned(),
         model: graph.path.clone(),
         weights: weights.iter().map(|entry| entry.path.clone()).collect(),
+        members: Vec::new(),
         inputs: vec![spec("x")],
         outputs: vec![spec("y")],
         size: FunctionSize { memory_bytes: ByteCount::mebibytes(512), cpu_milli: MilliCpu(1000) },

@@ -45,7 +45,7 @@ pub(super) fn weight_groups(manifest: &Manifest) -> Vec<(Vec<&String>, Vec<&Stri
 /// it: the model's digest becomes that of the slice's graph, the plan's digest that of the
 /// slice and its edges, and what was predicted is dropped.
 pub(crate) fn reduce(manifest: &Manifest, slice: &SliceManifest) -> Result<Manifest, PackageError> {
-    let used: BTreeSet<&String> = slice.weights.iter().chain([&slice.model]).collect();
+    let used: BTreeSet<&String> = slice.weights.iter().chain(&slice.members).chain([&slice.model]).collect();
     let files: Vec<FileEntry> =
         manifest.files.iter().filter(|entry| used.contains(&entry.path)).cloned().collect();
     let graph = files.iter().find(|entry| entry.path == slice.model);
@@ -77,8 +77,8 @@ pub(super) fn content(
     let mut content = Content::default()
         .bytes(&path_in_image(Manifest::FILE), reduced.to_json()?)
         .bytes(&format!("tranche/{SBOM_FILE}"), inventory);
-    for slice in &reduced.slices {
-        content = content.file(&path_in_image(&slice.model), &bundle.join(&slice.model));
+    for path in reduced.slices.iter().flat_map(|slice| slice.members.iter().chain([&slice.model])) {
+        content = content.file(&path_in_image(path), &bundle.join(path));
     }
     Ok(content)
 }

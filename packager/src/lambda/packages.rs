@@ -239,7 +239,7 @@ impl Builder<'_> {
             .shim_content()
             .bytes(SBOM_FILE, parts.of_slice(&reduced)?)
             .bytes(&format!("{BUNDLE}{}", Manifest::FILE), reduced.to_json()?);
-        for path in part.weights.iter().chain([&part.model]) {
+        for path in part.weights.iter().chain(&part.members).chain([&part.model]) {
             content = content.file(&format!("{BUNDLE}{path}"), &self.request.bundle.join(path));
         }
         Ok(if with_engine { runtime.add_engine(content) } else { content })

@@ -29,6 +29,7 @@ pub fn manifest() -> Manifest {
         name: name.to_owned(),
         model: format!("model/{name}.onnx"),
         weights: vec![format!("model/weights/{name}.bin")],
+        members: Vec::new(),
         inputs,
         outputs,
         size: FunctionSize { memory_bytes: ByteCount::mebibytes(512), cpu_milli: MilliCpu(500) },

@@ -5,7 +5,7 @@ use crate::{PlanError, Problem};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use tranche_graph::TensorId;
-use tranche_schema::{Join, Plan};
+use tranche_schema::{Join, Plan, SlicePlan};
 
 /// What runs next to what, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +42,14 @@ impl Placed {
     }
 }
 
+/// The layers that a slice runs as one model, or each of its members.
+fn runs(slice: &SlicePlan) -> Vec<(&SlicePlan, &[String])> {
+    match slice.members.as_slice() {
+        [] => vec![(slice, slice.layers.as_slice())],
+        members => members.iter().map(|member| (slice, member.layers.as_slice())).collect(),
+    }
+}
+
 /// What a plan with splits runs next to what.
 ///
 /// # Errors
@@ -55,16 +63,16 @@ pub(crate) fn placed_of(problem: &Problem, plan: &Plan) -> Result<Vec<Placed>, P
         problem.layers.iter().enumerate().map(|(place, layer)| (layer.name.as_str(), place)).collect();
     let mut begun: HashSet<&str> = HashSet::new();
     let mut placed = Vec::new();
-    for slice in &plan.slices {
+    for (slice, layers) in plan.slices.iter().flat_map(runs) {
         let other = || PlanError::OtherLayers { slice: slice.name.clone() };
-        let part_of = slice.layers.first().and_then(|layer| {
+        let part_of = layers.first().and_then(|layer| {
             plan.splits
                 .iter()
                 .find(|split| (0..split.parts as usize).any(|part| part_name(&split.name, part) == **layer))
         });
         let Some(split) = part_of else {
             let own: Vec<usize> =
-                slice.layers.iter().filter_map(|layer| place.get(layer.as_str()).copied()).collect();
+                layers.iter().filter_map(|layer| place.get(layer.as_str()).copied()).collect();
             placed.push(Placed::Slice(own));
             continue;
         };

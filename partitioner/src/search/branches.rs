@@ -8,7 +8,7 @@
 
 use super::bounds::Bounds;
 use super::steps::{Step, admitted, fastest_and_cheapest};
-use crate::{CostModel, Costs, Problem, Segment};
+use crate::{CostModel, Costs, Pricing, Problem, Segment};
 use std::collections::HashMap;
 use std::ops::Range;
 
@@ -129,6 +129,9 @@ fn ways(
     branches: &[Vec<usize>],
 ) -> Vec<Parts> {
     let mut groupings = vec![branches.to_vec()];
+    // Of those in one function, more than it has threads would wait for each other.
+    let one_each = model.at_once.map(Pricing::memory_time);
+    let model = &one_each.map_or_else(|| model.clone(), |pricing| CostModel { pricing, ..model.clone() });
     if branches.len() > 2 {
         groupings.push(halves(problem, branches));
     }

@@ -38,6 +38,7 @@ pub fn manifest(shape: &[u64], codec: Codec, channel: Channel) -> Manifest {
             name: SLICE.to_owned(),
             model: "slice-0.onnx".to_owned(),
             weights: vec![],
+            members: Vec::new(),
             inputs: vec![x.clone()],
             outputs: vec![y.clone()],
             size: FunctionSize { memory_bytes: ByteCount::mebibytes(64), cpu_milli: MilliCpu(1000) },
