@@ -34,8 +34,6 @@ pub enum Codec {
     /// Zero elements left out, the bytes of the others transposed, each plane of bytes with
     /// Zstandard where that pays.
     ShuffleZstd,
-    /// Pcodec: numbers binned, offsets bit-packed.
-    Pco,
     /// Zero elements left out: a bit an element says which.
     Sparse,
     /// IEEE 754 half precision. A value x comes back within max(2⁻¹¹·|x|, 2⁻²⁵); a tensor with a
@@ -58,7 +56,6 @@ impl Codec {
         Self::Zstd,
         Self::Lz4,
         Self::ShuffleZstd,
-        Self::Pco,
         Self::Sparse,
         Self::F16,
         Self::Bf16,
@@ -73,7 +70,6 @@ impl Codec {
             Self::Zstd => "zstd",
             Self::Lz4 => "lz4",
             Self::ShuffleZstd => "shuffle-zstd",
-            Self::Pco => "pco",
             Self::Sparse => "sparse",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",

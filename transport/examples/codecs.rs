@@ -6,8 +6,9 @@
 //!
 //! FOLDER holds raw little-endian tensors named `NAME.TYPE.SHAPE.bin`, such as
 //! `relu.float32.1x64x56x56.bin`; `bench/activations.py` records them. Each codec runs on one
-//! thread, at least seven times and for a fifth of a second; times are medians. `memcpy` (into
-//! fresh memory, which is what a raw tensor takes) and `zstd-3` stand beside for comparison.
+//! thread, at least seven times and for a fifth of a second; times are medians. For comparison
+//! stand beside them `memcpy` (into fresh memory), `zstd-3`, `shuffle-lz4` (bytes of elements
+//! transposed, then LZ4) and `pco` (`float32` alone, without modes and deltas, level 4).
 
 #![allow(clippy::print_stdout, reason = "it prints what it measures")]
 
@@ -24,9 +25,8 @@ const LEAST_TIME: Duration = Duration::from_millis(200);
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("give the folder of recorded tensors")?;
     let only = std::env::args().nth(2);
-    let mut files: Vec<_> = std::fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     files.sort();
     for file in files {
         let Some((name, tensor)) = read(&file)? else { continue };
@@ -36,11 +36,41 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
         if only.is_none() {
-            print(&name, &tensor, "zstd-3", &median(|| zstd_3(&tensor))?);
-            print(&name, &tensor, "memcpy", &median(|| Ok(memcpy(&tensor)))?);
+            print_baselines(&name, &tensor)?;
         }
     }
     Ok(())
+}
+
+fn print_baselines(name: &str, tensor: &Tensor) -> Result<(), Box<dyn Error>> {
+    print(name, tensor, "zstd-3", &baseline(tensor, zstd_3, zstd_decompress)?);
+    let width = tensor.element_type().bits().map_or(1, |bits| (bits as usize / 8).max(1));
+    let elements = tensor.data().len() / width;
+    let shuffle = |raw: &[u8]| Ok(lz4_flex::block::compress(&transposed(raw, elements, width)));
+    let unshuffle = |coded: &[u8], raw: &mut [u8]| {
+        let planes = lz4_flex::block::decompress(coded, raw.len())?;
+        raw.copy_from_slice(&transposed(&planes, width, elements));
+        Ok(())
+    };
+    print(name, tensor, "shuffle-lz4", &baseline(tensor, shuffle, unshuffle)?);
+    if tensor.element_type() == ElementType::Float32 {
+        print(name, tensor, "pco", &baseline(tensor, pco_compress, pco_decompress)?);
+    }
+    let copy = |raw: &[u8]| Ok(raw.to_vec());
+    let copy_back = |coded: &[u8], raw: &mut [u8]| {
+        raw.copy_from_slice(coded);
+        Ok(())
+    };
+    print(name, tensor, "memcpy", &baseline(tensor, copy, copy_back)?);
+    Ok(())
+}
+
+fn zstd_3(raw: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    Ok(zstd::bulk::compress(raw, 3)?)
+}
+
+fn zstd_decompress(coded: &[u8], raw: &mut [u8]) -> Result<(), Box<dyn Error>> {
+    Ok(zstd::bulk::decompress_to_buffer(coded, raw).map(drop)?)
 }
 
 /// The tensor of a file; `None` where its name is none of a tensor.
@@ -76,40 +106,65 @@ fn median(
     Ok(CodecMeasurement { encode_time, decode_time, ..runs[0] })
 }
 
+/// What a compressor beside tranche's codecs does, measured as they are.
 fn baseline(
     tensor: &Tensor,
-    coded_bytes: usize,
-    encode_time: Duration,
-    decode_time: Duration,
-) -> CodecMeasurement {
-    CodecMeasurement {
-        codec: Codec::Raw,
-        raw_bytes: tensor.data().len() as u64,
-        coded_bytes: coded_bytes as u64,
-        encode_time,
-        decode_time,
-        largest_error: 0.0,
-        largest_value: 0.0,
-    }
-}
-
-fn zstd_3(tensor: &Tensor) -> Result<CodecMeasurement, Box<dyn Error>> {
-    let start = Instant::now();
-    let coded = zstd::bulk::compress(tensor.data(), 3)?;
-    let encode_time = start.elapsed();
-    let start = Instant::now();
-    let mut raw = AlignedBuffer::zeroed(tensor.data().len());
-    zstd::bulk::decompress_to_buffer(&coded, raw.as_mut())?;
-    Ok(baseline(tensor, coded.len(), encode_time, start.elapsed()))
-}
-
-fn memcpy(tensor: &Tensor) -> CodecMeasurement {
-    let copy = || {
+    encode: impl Fn(&[u8]) -> Result<Vec<u8>, Box<dyn Error>>,
+    decode: impl Fn(&[u8], &mut [u8]) -> Result<(), Box<dyn Error>>,
+) -> Result<CodecMeasurement, Box<dyn Error>> {
+    median(|| {
         let start = Instant::now();
-        std::hint::black_box(AlignedBuffer::copy_of(tensor.data()));
-        start.elapsed()
-    };
-    baseline(tensor, tensor.data().len(), copy(), copy())
+        let coded = encode(tensor.data())?;
+        let encode_time = start.elapsed();
+        let start = Instant::now();
+        let mut raw = AlignedBuffer::zeroed(tensor.data().len());
+        decode(&coded, raw.as_mut())?;
+        let decode_time = start.elapsed();
+        if raw.as_ref() != &tensor.data()[..] {
+            return Err("a compressor did not bring back what it was given".into());
+        }
+        Ok(CodecMeasurement {
+            codec: Codec::Raw,
+            raw_bytes: tensor.data().len() as u64,
+            coded_bytes: coded.len() as u64,
+            encode_time,
+            decode_time,
+            largest_error: 0.0,
+            largest_value: 0.0,
+        })
+    })
+}
+
+/// A matrix of bytes with rows and columns exchanged.
+fn transposed(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes.len()];
+    if columns < rows {
+        for (column, row) in out.chunks_exact_mut(rows).enumerate() {
+            row.iter_mut().zip(bytes.iter().skip(column).step_by(columns)).for_each(|(to, from)| *to = *from);
+        }
+    } else {
+        for (row, values) in bytes.chunks_exact(columns).enumerate() {
+            out.iter_mut().skip(row).step_by(rows).zip(values).for_each(|(to, from)| *to = *from);
+        }
+    }
+    out
+}
+
+fn pco_compress(raw: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+    let config = pco::ChunkConfig::default()
+        .with_compression_level(4)
+        .with_mode_spec(pco::ModeSpec::Classic)
+        .with_delta_spec(pco::DeltaSpec::NoOp);
+    Ok(pco::standalone::simple_compress::<f32>(
+        bytemuck::try_cast_slice(raw).map_err(|e| e.to_string())?,
+        &config,
+    )?)
+}
+
+fn pco_decompress(coded: &[u8], raw: &mut [u8]) -> Result<(), Box<dyn Error>> {
+    let values = bytemuck::try_cast_slice_mut::<u8, f32>(raw).map_err(|error| error.to_string())?;
+    pco::standalone::simple_decompress_into(coded, values)?;
+    Ok(())
 }
 
 fn print(file: &str, tensor: &Tensor, codec: &str, measured: &CodecMeasurement) {
@@ -117,6 +172,8 @@ fn print(file: &str, tensor: &Tensor, codec: &str, measured: &CodecMeasurement) 
         (measured.raw_bytes as f64 / time.as_secs_f64().max(1e-9) / 1e9 * 1000.0).round() / 1000.0
     };
     let relative = measured.largest_error / measured.largest_value.max(f64::MIN_POSITIVE);
+    // A tensor that a codec left as it is comes back without being touched.
+    let is_decoded = measured.codec.name() == codec || Codec::ALL.iter().all(|known| known.name() != codec);
     println!(
         "{}",
         json!({
@@ -126,7 +183,7 @@ fn print(file: &str, tensor: &Tensor, codec: &str, measured: &CodecMeasurement) 
             "raw_bytes": tensor.data().len(),
             "coded_bytes": measured.coded_bytes,
             "encode_gb_per_s": speed(measured.encode_time),
-            "decode_gb_per_s": speed(measured.decode_time),
+            "decode_gb_per_s": is_decoded.then(|| speed(measured.decode_time)),
             "relative_error": if measured.largest_error == 0.0 { 0.0 } else { relative },
         })
     );

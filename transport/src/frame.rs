@@ -25,7 +25,7 @@
 //! ```text
 //!      2  length of the name, then the name in UTF-8
 //!      4  element type, as ONNX numbers them
-//!      1  codec: 0 raw, 1 zstd, 2 lz4, 3 shuffle-zstd, 4 pco, 5 sparse, 6 f16, 7 bf16, 8 int8
+//!      1  codec: 0 raw, 1 zstd, 2 lz4, 3 shuffle-zstd, 4 sparse, 5 f16, 6 bf16, 7 int8
 //!      1  location: 0 inline, 1 lease, 2 object
 //!      2  rank
 //!  8*rank extents

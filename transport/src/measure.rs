@@ -1,8 +1,8 @@
 use std::time::{Duration, Instant};
 use tranche_schema::{Codec, ElementType, Tensor};
 
-use crate::codec::{self, Layout};
 use crate::FrameError;
+use crate::codec::{self, Layout};
 
 /// What a codec does to one tensor, on one thread of this machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,9 +32,7 @@ pub struct CodecMeasurement {
 /// When the codec fails, or what comes back is not a tensor of the same type and shape.
 pub fn measure_codec(tensor: &Tensor, codec: Codec) -> Result<CodecMeasurement, FrameError> {
     let name = "measured";
-    let failed = |codec| {
-        move |reason| FrameError::Codec { tensor: name.to_owned(), codec, reason }
-    };
+    let failed = |codec| move |reason| FrameError::Codec { tensor: name.to_owned(), codec, reason };
     let layout = Layout { element_type: tensor.element_type(), shape: tensor.shape() };
     let raw = tensor.data();
     let start = Instant::now();

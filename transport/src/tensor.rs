@@ -60,7 +60,7 @@ impl CodedTensor {
     /// Raw inline bytes are shared with `tensor`, not copied. The codec becomes
     /// [`Codec::Raw`] where coding would not make the bytes smaller, or where `codec` does not
     /// apply to such a tensor: the lossy ones to other types than `float32` or to values that
-    /// they cannot hold, [`Codec::Pco`] to other than numbers of 16, 32 and 64 bits.
+    /// they cannot hold.
     ///
     /// # Errors
     /// When the codec fails or the shared file cannot be written.
@@ -108,10 +108,8 @@ impl CodedTensor {
     /// When the codec fails.
     pub fn compressed(&self) -> Result<Option<Self>, FrameError> {
         let (Payload::Inline(raw), Codec::Raw) = (&self.payload, self.codec) else { return Ok(None) };
-        let (codec, coded) = codec::encode(raw, self.layout(), Codec::Zstd).map_err(|reason| FrameError::Codec {
-            tensor: self.spec.name.clone(),
-            codec: Codec::Zstd,
-            reason,
+        let (codec, coded) = codec::encode(raw, self.layout(), Codec::Zstd).map_err(|reason| {
+            FrameError::Codec { tensor: self.spec.name.clone(), codec: Codec::Zstd, reason }
         })?;
         Ok((codec == Codec::Zstd).then(|| Self {
             codec,
@@ -159,11 +157,8 @@ impl CodedTensor {
             limit: usize::MAX as u64,
         };
         let raw_bytes = usize::try_from(self.raw_bytes).map_err(too_large)?;
-        let raw = codec::decode(coded, self.layout(), self.codec, raw_bytes).map_err(|reason| FrameError::Codec {
-            tensor: name(),
-            codec: self.codec,
-            reason,
-        })?;
+        let raw = codec::decode(coded, self.layout(), self.codec, raw_bytes)
+            .map_err(|reason| FrameError::Codec { tensor: name(), codec: self.codec, reason })?;
         Tensor::new(self.spec.element_type, self.spec.shape.clone(), raw)
             .map_err(|source| FrameError::Tensor { tensor: name(), source })
     }

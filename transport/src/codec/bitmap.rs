@@ -2,7 +2,7 @@
 //! the first byte up, says whether the element is kept.
 //!
 //! Both directions work through 64 elements without a branch, so their speed does not depend on
-//! where the zeros are.
+//! where single zeros are; 64 zeros in a row are passed over.
 
 use super::elements::Element;
 
@@ -22,6 +22,11 @@ pub(super) const fn bytes(elements: usize) -> usize {
 pub(super) fn compact<T: Element>(block: &[T], bitmap: &mut [u8], kept: &mut [T]) -> usize {
     let mut count = 0;
     for (lanes, bits) in block.chunks(LANES).zip(bitmap.chunks_mut(LANES / 8)) {
+        // Zeros lie together: behind a ReLU, whole channels may be silent.
+        if lanes.iter().fold(T::ZERO, |any, &element| any | element) == T::ZERO {
+            bits.fill(0);
+            continue;
+        }
         let window = &mut kept[count..count + LANES];
         let mut mask = 0_u64;
         let mut taken = 0;
@@ -46,6 +51,10 @@ pub(super) fn expand<T: Element>(bitmap: &[u8], kept: &[T], block: &mut [T]) {
         let mut word = [0; LANES / 8];
         word[..bits.len()].copy_from_slice(bits);
         let mask = u64::from_le_bytes(word);
+        if mask == 0 {
+            lanes.fill(T::ZERO);
+            continue;
+        }
         let window = &kept[count..count + LANES];
         let mut taken = 0;
         for (lane, element) in lanes.iter_mut().enumerate() {

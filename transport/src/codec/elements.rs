@@ -1,10 +1,11 @@
 //! Elements as unsigned integers of their width: what the lossless codecs look at.
 
 use bytemuck::Pod;
+use std::ops::BitOr;
 use tranche_schema::ElementType;
 
 /// An element's bits.
-pub(super) trait Element: Pod + PartialEq {
+pub(super) trait Element: Pod + PartialEq + BitOr<Output = Self> {
     /// The element whose bits are all zero.
     const ZERO: Self;
     /// Bytes of an element.

@@ -90,9 +90,8 @@ pub(super) fn decode(coded: &[u8], layout: Layout<'_>, raw: &mut [u8]) -> Result
     let scales_bytes = channels.count.checked_mul(4).ok_or_else(cut)?;
     let (scales, rest) = coded.split_at_checked(scales_bytes).ok_or_else(cut)?;
     let (zero_points, codes) = rest.split_at_checked(channels.count).ok_or_else(cut)?;
-    let parameter = |(scale, zero_point): (&[u8; 4], &u8)| {
-        (f32::from_le_bytes(*scale), i32::from(*zero_point))
-    };
+    let parameter =
+        |(scale, zero_point): (&[u8; 4], &u8)| (f32::from_le_bytes(*scale), i32::from(*zero_point));
     let (scales, _) = scales.as_chunks::<4>();
     let parameters: Vec<(f32, i32)> = scales.iter().zip(zero_points).map(parameter).collect();
     if parameters.iter().any(|(scale, _)| !(scale.is_normal() || *scale == 0.0)) {

@@ -6,7 +6,6 @@ mod elements;
 mod halves;
 mod int8;
 mod lz4;
-mod numbers;
 mod shuffle;
 mod sparse;
 mod zstandard;
@@ -30,11 +29,10 @@ pub(crate) const fn to_wire(codec: Codec) -> u8 {
         Codec::Zstd => 1,
         Codec::Lz4 => 2,
         Codec::ShuffleZstd => 3,
-        Codec::Pco => 4,
-        Codec::Sparse => 5,
-        Codec::F16 => 6,
-        Codec::Bf16 => 7,
-        Codec::Int8 => 8,
+        Codec::Sparse => 4,
+        Codec::F16 => 5,
+        Codec::Bf16 => 6,
+        Codec::Int8 => 7,
     }
 }
 
@@ -51,7 +49,6 @@ pub(crate) fn encode(raw: &Bytes, layout: Layout<'_>, codec: Codec) -> Result<(C
         Codec::Zstd => Some(zstandard::encode(raw)?),
         Codec::Lz4 => lz4::encode(raw),
         Codec::ShuffleZstd => Some(shuffle::encode(raw, layout.element_type)?),
-        Codec::Pco => numbers::encode(raw, layout.element_type)?,
         Codec::Sparse => Some(sparse::encode(raw, layout.element_type)?),
         Codec::F16 => halves::encode(raw, layout.element_type, halves::Half::F16),
         Codec::Bf16 => halves::encode(raw, layout.element_type, halves::Half::Bf16),
@@ -70,7 +67,6 @@ pub(crate) fn plausible(codec: Codec, layout: Layout<'_>, raw_bytes: u64, coded_
         Codec::Zstd => coded_bytes.saturating_mul(zstandard::LARGEST_RATIO) >= raw_bytes,
         Codec::Lz4 => coded_bytes.saturating_mul(lz4::LARGEST_RATIO) >= raw_bytes,
         Codec::ShuffleZstd => shuffle::least_bytes(raw_bytes, layout.element_type) <= coded_bytes,
-        Codec::Pco => numbers::least_bytes(raw_bytes, layout.element_type) <= coded_bytes,
         Codec::Sparse => sparse::least_bytes(raw_bytes, layout.element_type) <= coded_bytes,
         Codec::F16 | Codec::Bf16 => {
             layout.element_type == ElementType::Float32 && raw_bytes == coded_bytes.saturating_mul(2)
@@ -104,7 +100,6 @@ pub(crate) fn decode(
         Codec::Zstd => zstandard::decode(&coded, raw)?,
         Codec::Lz4 => lz4::decode(&coded, raw)?,
         Codec::ShuffleZstd => shuffle::decode(&coded, layout.element_type, raw)?,
-        Codec::Pco => numbers::decode(&coded, layout.element_type, raw)?,
         Codec::Sparse => sparse::decode(&coded, layout.element_type, raw)?,
         Codec::F16 => halves::decode(&coded, halves::Half::F16, raw)?,
         Codec::Bf16 => halves::decode(&coded, halves::Half::Bf16, raw)?,

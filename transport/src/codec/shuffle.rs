@@ -112,7 +112,7 @@ impl SectionWriter {
     fn new(raw_bytes: usize) -> Result<Self, String> {
         let out = Vec::with_capacity(raw_bytes + raw_bytes / 1024 + 64);
         let scratch = Vec::with_capacity(zstd::zstd_safe::compress_bound(BLOCK));
-        Ok(Self { out, compressor: zstandard::compressor()?, scratch })
+        Ok(Self { out, compressor: zstandard::plane_compressor()?, scratch })
     }
 
     fn put_number(&mut self, number: usize) {
@@ -139,9 +139,7 @@ impl SectionWriter {
     /// Codes into the scratch buffer; answers whether that saves enough.
     fn code(&mut self, section: &[u8]) -> Result<bool, String> {
         self.scratch.clear();
-        self.compressor
-            .compress_to_buffer(section, &mut self.scratch)
-            .map_err(|error| error.to_string())?;
+        self.compressor.compress_to_buffer(section, &mut self.scratch).map_err(|error| error.to_string())?;
         Ok(self.scratch.len() < section.len() - section.len() / WORTH_CODING)
     }
 }
