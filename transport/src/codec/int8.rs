@@ -161,9 +161,7 @@ fn widen(range: &mut (f32, f32), values: &[f32]) -> bool {
         finite[lane] &= value.is_finite();
     };
     for chunk in chunks {
-        for lane in 0..LANES {
-            step(lane, chunk[lane]);
-        }
+        chunk.iter().enumerate().for_each(|(lane, &value)| step(lane, value));
     }
     rest.iter().enumerate().for_each(|(lane, &value)| step(lane, value));
     *range = low.iter().zip(&high).fold(*range, |range, (&low, &high)| (range.0.min(low), range.1.max(high)));
