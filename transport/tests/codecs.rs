@@ -289,7 +289,7 @@ fn values_that_a_codec_cannot_hold_go_as_they_are() {
 fn channels_of_eight_bits_are_those_of_axis_1() {
     // Channel 0 is a thousand times channel 1, in both items of the batch.
     let values: Vec<f32> = (0..64)
-        .map(|index: u32| (index % 16) as f32 * if index / 16 % 2 == 0 { 1000.0 } else { 1.0 })
+        .map(|index: u32| (index % 16) as f32 * if (index / 16).is_multiple_of(2) { 1000.0 } else { 1.0 })
         .collect();
     let tensor = Tensor::from_f32(vec![2, 2, 4, 4], &values).unwrap();
     let decoded = back(&tensor, Codec::Int8);
