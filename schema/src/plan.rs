@@ -18,6 +18,9 @@ pub struct FunctionSize {
 }
 
 /// How a tensor's bytes are coded between functions.
+///
+/// All but the last three bring back every bit. Those three are only used on request: they
+/// code `float32` alone, and everything else goes as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Codec {
@@ -26,6 +29,59 @@ pub enum Codec {
     Raw,
     /// Zstandard.
     Zstd,
+    /// LZ4.
+    Lz4,
+    /// Zero elements left out, the bytes of the others transposed, each plane of bytes with
+    /// Zstandard where that pays.
+    ShuffleZstd,
+    /// Zero elements left out: a bit an element says which.
+    Sparse,
+    /// IEEE 754 half precision. A value x comes back within max(2⁻¹¹·|x|, 2⁻²⁵); a tensor with a
+    /// finite value that would become infinite (65,520 or more) goes as it is.
+    F16,
+    /// The upper half of a `float32`, rounded to nearest. A value x comes back within
+    /// max(2⁻⁸·|x|, 2⁻¹³⁴); a tensor with a finite value that would become infinite goes as it is.
+    Bf16,
+    /// Eight bits, with a scale and a zero point a channel: axis 1 from rank 2 on, else the whole
+    /// tensor. With the channel's range widened to hold 0, a value comes back within 0.501 times
+    /// (largest − smallest) / 255, and 0 as 0; a tensor that holds NaN or infinities, or whose
+    /// scale is no normal number, goes as it is.
+    Int8,
+}
+
+impl Codec {
+    /// Every codec.
+    pub const ALL: &'static [Self] = &[
+        Self::Raw,
+        Self::Zstd,
+        Self::Lz4,
+        Self::ShuffleZstd,
+        Self::Sparse,
+        Self::F16,
+        Self::Bf16,
+        Self::Int8,
+    ];
+
+    /// The name as written in files and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::ShuffleZstd => "shuffle-zstd",
+            Self::Sparse => "sparse",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Whether every bit comes back.
+    #[must_use]
+    pub const fn is_lossless(self) -> bool {
+        !matches!(self, Self::F16 | Self::Bf16 | Self::Int8)
+    }
 }
 
 /// How a tensor's bytes travel between functions.
@@ -41,10 +97,7 @@ pub enum Channel {
 
 impl fmt::Display for Codec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Raw => "raw",
-            Self::Zstd => "zstd",
-        })
+        formatter.pad(self.name())
     }
 }
 

@@ -5,22 +5,24 @@ use bytes::Bytes;
 /// enough for any vector load.
 pub(crate) const ALIGNMENT: usize = 64;
 
-#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGNMENT]);
-
-/// A growable byte buffer whose first byte is aligned to 64.
+/// A byte buffer whose first byte is aligned to 64.
 #[derive(Default)]
 pub struct AlignedBuffer {
-    lines: Vec<Line>,
+    /// Room for the bytes wherever the allocator puts it; never grows, so it never moves.
+    room: Vec<u8>,
+    start: usize,
     length: usize,
 }
 
 impl AlignedBuffer {
-    /// A zeroed buffer of `length` bytes.
+    /// A zeroed buffer of `length` bytes. A large one is fresh memory of the operating system,
+    /// which is zero already and is not touched here.
     #[must_use]
     pub fn zeroed(length: usize) -> Self {
-        Self { lines: vec![Line([0; ALIGNMENT]); length.div_ceil(ALIGNMENT)], length }
+        let room = vec![0_u8; length.saturating_add(ALIGNMENT - 1)];
+        // Under an interpreter that gives no alignment the bytes stay where they are: users check.
+        let start = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT - 1);
+        Self { room, start, length }
     }
 
     /// A buffer holding a copy of `bytes`.
@@ -40,13 +42,13 @@ impl AlignedBuffer {
 
 impl AsRef<[u8]> for AlignedBuffer {
     fn as_ref(&self) -> &[u8] {
-        &bytemuck::cast_slice::<Line, u8>(&self.lines)[..self.length]
+        &self.room[self.start..self.start + self.length]
     }
 }
 
 impl AsMut<[u8]> for AlignedBuffer {
     fn as_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut::<Line, u8>(&mut self.lines)[..self.length]
+        &mut self.room[self.start..self.start + self.length]
     }
 }
 

@@ -25,7 +25,7 @@
 //! ```text
 //!      2  length of the name, then the name in UTF-8
 //!      4  element type, as ONNX numbers them
-//!      1  codec: 0 raw, 1 Zstandard
+//!      1  codec: 0 raw, 1 zstd, 2 lz4, 3 shuffle-zstd, 4 sparse, 5 f16, 6 bf16, 7 int8
 //!      1  location: 0 inline, 1 lease, 2 object
 //!      2  rank
 //!  8*rank extents
@@ -45,14 +45,14 @@
 use bytes::{BufMut as _, Bytes};
 use std::collections::HashSet;
 use std::time::Duration;
-use tranche_schema::{Codec, ElementType, Tensor, TensorSpec};
+use tranche_schema::{ElementType, Tensor, TensorSpec};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::header::{MAX_TRACEPARENT_BYTES, valid_traceparent};
 use crate::wire::{Reader, put_text, slice};
 use crate::{
     CodedTensor, FrameError, FrameLimits, LeaseReference, ObjectReference, Payload, RequestHeader,
-    SharedFolder, aligned_buffer,
+    SharedFolder, aligned_buffer, codec,
 };
 
 /// First bytes of a frame.
@@ -307,10 +307,7 @@ fn put_entry(out: &mut Vec<u8>, tensor: &CodedTensor, cursor: &mut u64) -> Resul
     tensor.check(&UNBOUNDED)?;
     put_text(out, &tensor.spec.name, "a tensor's name")?;
     out.extend_from_slice(&tensor.spec.element_type.to_onnx().to_le_bytes());
-    out.push(match tensor.codec {
-        Codec::Raw => 0,
-        Codec::Zstd => 1,
-    });
+    out.push(codec::to_wire(tensor.codec));
     out.push(match &tensor.payload {
         Payload::Inline(_) => 0,
         Payload::Lease(_) => 1,
@@ -379,11 +376,9 @@ fn parse_entry(
     let code = reader.i32("an element type")?;
     let element_type = ElementType::from_onnx(code)
         .ok_or_else(|| FrameError::malformed(of("element type"), format!("ONNX has no type {code}")))?;
-    let codec = match reader.u8("a codec")? {
-        0 => Codec::Raw,
-        1 => Codec::Zstd,
-        other => return Err(FrameError::malformed(of("codec"), format!("there is no codec {other}"))),
-    };
+    let number = reader.u8("a codec")?;
+    let codec = codec::from_wire(number)
+        .ok_or_else(|| FrameError::malformed(of("codec"), format!("there is no codec {number}")))?;
     let location = reader.u8("a location")?;
     let rank = reader.u16("a rank")?;
     limit(of("rank"), u64::from(rank), u64::from(limits.max_rank))?;

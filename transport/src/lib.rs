@@ -31,6 +31,7 @@ mod header;
 mod http;
 pub mod lambda;
 mod limits;
+mod measure;
 mod shared;
 mod tensor;
 mod wire;
@@ -45,5 +46,6 @@ pub use http::{
     TIMEOUT_HEADER, TRAIL_HEADER, call_id, parse_go_duration,
 };
 pub use limits::FrameLimits;
+pub use measure::{CodecMeasurement, measure_codec};
 pub use shared::{LeaseReference, SharedError, SharedFolder, Swept};
 pub use tensor::{CodedTensor, ObjectReference, Payload, Placement};

@@ -2,7 +2,8 @@ use bytes::Bytes;
 use tranche_schema::{Codec, ElementType, Tensor, TensorSpec};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{FrameError, FrameLimits, LeaseReference, SharedFolder, codec};
+use crate::codec::{self, Layout};
+use crate::{FrameError, FrameLimits, LeaseReference, SharedFolder};
 
 /// A tensor on its way: what it is, how it is coded, and where its bytes are.
 ///
@@ -57,7 +58,9 @@ impl CodedTensor {
     /// Codes `tensor` and puts its bytes where `placement` says.
     ///
     /// Raw inline bytes are shared with `tensor`, not copied. The codec becomes
-    /// [`Codec::Raw`] where coding would not make the bytes smaller.
+    /// [`Codec::Raw`] where coding would not make the bytes smaller, or where `codec` does not
+    /// apply to such a tensor: the lossy ones to other types than `float32` or to values that
+    /// they cannot hold.
     ///
     /// # Errors
     /// When the codec fails or the shared file cannot be written.
@@ -68,7 +71,8 @@ impl CodedTensor {
         placement: Placement<'_>,
     ) -> Result<Self, FrameError> {
         let raw = tensor.data();
-        let (codec, coded) = codec::encode(raw, codec).map_err(|reason| FrameError::Codec {
+        let layout = Layout { element_type: tensor.element_type(), shape: tensor.shape() };
+        let (codec, coded) = codec::encode(raw, layout, codec).map_err(|reason| FrameError::Codec {
             tensor: name.to_owned(),
             codec,
             reason,
@@ -104,10 +108,8 @@ impl CodedTensor {
     /// When the codec fails.
     pub fn compressed(&self) -> Result<Option<Self>, FrameError> {
         let (Payload::Inline(raw), Codec::Raw) = (&self.payload, self.codec) else { return Ok(None) };
-        let (codec, coded) = codec::encode(raw, Codec::Zstd).map_err(|reason| FrameError::Codec {
-            tensor: self.spec.name.clone(),
-            codec: Codec::Zstd,
-            reason,
+        let (codec, coded) = codec::encode(raw, self.layout(), Codec::Zstd).map_err(|reason| {
+            FrameError::Codec { tensor: self.spec.name.clone(), codec: Codec::Zstd, reason }
         })?;
         Ok((codec == Codec::Zstd).then(|| Self {
             codec,
@@ -155,13 +157,14 @@ impl CodedTensor {
             limit: usize::MAX as u64,
         };
         let raw_bytes = usize::try_from(self.raw_bytes).map_err(too_large)?;
-        let raw = codec::decode(coded, self.codec, raw_bytes).map_err(|reason| FrameError::Codec {
-            tensor: name(),
-            codec: self.codec,
-            reason,
-        })?;
+        let raw = codec::decode(coded, self.layout(), self.codec, raw_bytes)
+            .map_err(|reason| FrameError::Codec { tensor: name(), codec: self.codec, reason })?;
         Tensor::new(self.spec.element_type, self.spec.shape.clone(), raw)
             .map_err(|source| FrameError::Tensor { tensor: name(), source })
+    }
+
+    fn layout(&self) -> Layout<'_> {
+        Layout { element_type: self.spec.element_type, shape: &self.spec.shape }
     }
 
     /// Whether the declared numbers agree with each other and with the limits.
@@ -190,7 +193,7 @@ impl CodedTensor {
                 format!("{} {:?} is not {} bytes", spec.element_type, spec.shape, self.raw_bytes),
             ));
         }
-        if !codec::plausible(self.codec, self.raw_bytes, self.coded_bytes) {
+        if !codec::plausible(self.codec, self.layout(), self.raw_bytes, self.coded_bytes) {
             return Err(FrameError::malformed(
                 of("coded length"),
                 format!("{} {} bytes cannot make {} bytes", self.coded_bytes, self.codec, self.raw_bytes),

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::Duration;
-use tranche_schema::{Codec, ElementType, Tensor, TensorSpec};
+use tranche_schema::{Codec, ElementType, Tensor};
 use tranche_transport::{
     CodedTensor, Frame, FrameError, FrameLimits, LeaseReference, Payload, Placement, RequestHeader,
     SharedFolder,
@@ -15,6 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 fn sample() -> Frame {
     let x = Tensor::from_f32(vec![2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
     let zeros = Tensor::from_i64(vec![64], &[0; 64]).unwrap();
+    let ramp = Tensor::from_i64(vec![64], &(0..64).collect::<Vec<_>>()).unwrap();
+    let relu = Tensor::from_f32(vec![1, 2, 8], &[[0.0, 1.0, 0.0, 2.0]; 4].concat()).unwrap();
     let words = Tensor::from_strings(vec![2], &["one", ""]).unwrap();
     let mut lease = CodedTensor::encode("lease", &x, Codec::Raw, Placement::Inline).unwrap();
     lease.payload = Payload::Lease(LeaseReference { name: "a".repeat(32), offset: 0, length: 24 });
@@ -29,6 +31,12 @@ fn sample() -> Frame {
         tensors: vec![
             CodedTensor::encode("x", &x, Codec::Raw, Placement::Inline).unwrap(),
             CodedTensor::encode("zeros", &zeros, Codec::Zstd, Placement::Inline).unwrap(),
+            CodedTensor::encode("lz4", &zeros, Codec::Lz4, Placement::Inline).unwrap(),
+            CodedTensor::encode("shuffle", &ramp, Codec::ShuffleZstd, Placement::Inline).unwrap(),
+            CodedTensor::encode("sparse", &relu, Codec::Sparse, Placement::Inline).unwrap(),
+            CodedTensor::encode("f16", &x, Codec::F16, Placement::Inline).unwrap(),
+            CodedTensor::encode("bf16", &x, Codec::Bf16, Placement::Inline).unwrap(),
+            CodedTensor::encode("int8", &relu, Codec::Int8, Placement::Inline).unwrap(),
             CodedTensor::encode("words", &words, Codec::Raw, Placement::Inline).unwrap(),
             lease,
         ],
@@ -45,8 +53,10 @@ fn read(bytes: Bytes) -> Result<(), FrameError> {
 }
 
 #[test]
-fn the_sample_itself_is_fine() {
+fn the_sample_itself_is_fine_and_has_every_codec() {
     read(sample().to_bytes().unwrap()).unwrap();
+    let has = |codec| sample().tensors.iter().any(|tensor| tensor.codec == codec);
+    assert!(Codec::ALL.iter().all(|&codec| has(codec)));
 }
 
 #[test]
@@ -172,6 +182,13 @@ fn lies_in_the_table_are_refused() {
         (ElementType, 11),
         (Codec, 1),
         (Codec, 2),
+        (Codec, 3),
+        (Codec, 4),
+        (Codec, 5),
+        (Codec, 6),
+        (Codec, 7),
+        (Codec, 8),
+        (Codec, 255),
         (Location, 1),
         (Location, 2),
         (Location, 3),
@@ -215,21 +232,22 @@ fn declared_sizes_are_bounded_before_anything_is_allocated() {
     assert!(matches!(Frame::parse(bytes, &small), Err(FrameError::Limit { .. })));
 }
 
-/// 8 GiB of zeros in a few bytes, and a kilobyte that says it is 256.
+/// 8 GiB of zeros in a few bytes, and a mebibyte that says it is 256 bytes or a little more.
 #[test]
 fn bombs_are_refused() {
     let limits = FrameLimits { max_tensor_bytes: u64::MAX, ..FrameLimits::default() };
-    let coded = Bytes::from(zstd::bulk::compress(&[0; 1024], 1).unwrap());
-    for claimed in [256_u64, 1 << 20, 1 << 33] {
-        let bomb = CodedTensor {
-            spec: TensorSpec { name: "x".to_owned(), element_type: ElementType::UInt8, shape: vec![claimed] },
-            codec: Codec::Zstd,
-            checksum: xxh3_64(&coded),
-            raw_bytes: claimed,
-            coded_bytes: coded.len() as u64,
-            payload: Payload::Inline(coded.clone()),
-        };
-        assert!(bomb.decode(&limits, None).is_err(), "{claimed}");
+    let mut bytes = vec![0; 1 << 20];
+    bytes[(1 << 20) - 1] = 1;
+    let zeros = Tensor::new(ElementType::UInt8, vec![1 << 20], Bytes::from(bytes)).unwrap();
+    for codec in [Codec::Zstd, Codec::Lz4, Codec::ShuffleZstd, Codec::Sparse] {
+        let honest = CodedTensor::encode("x", &zeros, codec, Placement::Inline).unwrap();
+        assert_eq!(honest.codec, codec);
+        for claimed in [256_u64, (1 << 20) - 1, (1 << 20) + 1, 1 << 33] {
+            let mut bomb = honest.clone();
+            bomb.spec.shape = vec![claimed];
+            bomb.raw_bytes = claimed;
+            assert!(bomb.decode(&limits, None).is_err(), "{codec}: {claimed}");
+        }
     }
 }
 

@@ -58,7 +58,7 @@ fn check_edge(edge: &Edge, findings: &mut Findings) {
     );
     match edge.codec {
         Codec::Raw => findings.error(message, "name a bucket for tensors, or cut elsewhere"),
-        Codec::Zstd => findings.warning(
+        _ => findings.warning(
             format!("{message}: it passes only where it compresses to that"),
             "name a bucket for tensors, or cut elsewhere",
         ),
