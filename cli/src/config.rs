@@ -1,5 +1,6 @@
 //! Settings: flags over environment over project file over defaults.
 
+use crate::accuracy;
 use crate::arguments::OutputArguments;
 use crate::failure::Failure;
 use figment::Figment;
@@ -7,7 +8,7 @@ use figment::providers::{Env, Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use tranche_schema::{Billing, ByteCount, Constraints, MilliCpu, Millis, PlanWorkload};
+use tranche_schema::{Accuracy, Billing, ByteCount, Codec, Constraints, MilliCpu, Millis, PlanWorkload};
 
 /// Everything a project file (`tranche.toml`) or the environment (`TRANCHE_…`)
 /// can set; flags of the same names win.
@@ -101,6 +102,12 @@ pub struct Settings {
     /// Most parts that layers may be split into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parts: Option<u32>,
+    /// Lossy codec that tensors may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lossy: Option<String>,
+    /// How far that may move outputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<String>,
     /// Folder of profiles, models and engines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
@@ -142,6 +149,8 @@ const KEYS: &[&str] = &[
     "cold_slo",
     "max_weights",
     "max_parts",
+    "lossy",
+    "accuracy",
     "cache",
     "state",
 ];
@@ -184,6 +193,8 @@ impl Default for Settings {
             cold_slo: None,
             max_weights: None,
             max_parts: None,
+            lossy: None,
+            accuracy: None,
             cache: None,
             state: None,
         }
@@ -239,8 +250,20 @@ impl Settings {
             ));
         }
         settings.check_workload()?;
+        settings.lossy()?;
         settings.shares()?;
         Ok(settings)
+    }
+
+    /// The lossy codec asked for, and what it may do.
+    fn lossy(&self) -> Result<(Option<Codec>, Option<Accuracy>), Failure> {
+        let lossy = self.lossy.as_deref().map(accuracy::lossy).transpose()?;
+        let bound = self.accuracy.as_deref().map(accuracy::accuracy).transpose()?;
+        if lossy.is_none() && bound.is_some() {
+            return Err(Failure::usage("`--accuracy` bounds what a lossy codec does, and none is asked for")
+                .hint("give `--lossy f16` too"));
+        }
+        Ok((lossy, lossy.map(|_| bound.unwrap_or(accuracy::DEFAULT_ACCURACY))))
     }
 
     fn check_workload(&self) -> Result<(), Failure> {
@@ -338,7 +361,11 @@ impl Settings {
     /// What the plan must respect.
     #[must_use]
     pub fn constraints(&self) -> Constraints {
+        // Checked where settings are resolved.
+        let (lossy, accuracy) = self.lossy().unwrap_or_default();
         Constraints {
+            lossy,
+            accuracy,
             max_memory_bytes: self.max_memory.map(ByteCount::mebibytes),
             max_slices: self.max_slices,
             min_slices: self.min_slices,

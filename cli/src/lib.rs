@@ -4,7 +4,8 @@
 //! of it. Errors of all crates become a [`failure::Failure`] with a hint and an
 //! exit code.
 
-pub mod arguments;
+mod accuracy;
+mod arguments;
 mod calls;
 pub mod catalogue;
 mod commands;

@@ -60,6 +60,9 @@ impl Walk<'_> {
             tranche_profiler::measure_slices(request, bundle, manifest, plan, known, tensors, progress)
         })?;
         let count = found.len();
+        let codings = tensors.codings();
+        profile.codings.retain(|known| codings.iter().all(|coding| coding.tensor != known.tensor));
+        profile.codings.extend(codings);
         for slice in found {
             profile.slices.retain(|known| known.layers != slice.layers || known.cpu != slice.cpu);
             profile.slices.push(slice);
@@ -228,7 +231,8 @@ impl Walk<'_> {
             ..LoadOptions::default()
         };
         let name = format!("seed={}", self.settings.seed);
-        let is_split = !Plan::read(&bundle.join(Manifest::PLAN_FILE))?.splits.is_empty();
+        let plan = Plan::read(&bundle.join(Manifest::PLAN_FILE))?;
+        let is_split = !plan.splits.is_empty();
         let record = verification::compare(
             self.engine,
             &verification::Comparison {
@@ -238,6 +242,7 @@ impl Walk<'_> {
                 inputs: &[(name, self.inputs.to_vec())],
                 options: &options,
                 environment: environment(self.engine),
+                accuracy: plan.constraints.accuracy,
                 tolerance: tolerance.unwrap_or_else(|| {
                     verification::default_tolerance(self.engine.name(), self.settings.optimise, is_split)
                 }),

@@ -84,6 +84,7 @@ impl Walk<'_> {
         let (problem, cost) = self.problem(profile)?;
         let plan = with_frontier(&problem, &cost, plan);
         let plan = Plan { residual: settling.residual_of(&plan), ..plan };
+        let plan = self.guard(profile, strategy, plan, bundle)?;
         let manifest = self.package(&plan, bundle)?;
         Ok((plan, manifest))
     }

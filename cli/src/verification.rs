@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use tranche_engine::{Engine, LoadOptions, OutputBuffer};
 use tranche_schema::{
-    Digest, Document as _, Environment, Manifest, OutputComparison, Tensor, TensorSpec, Verification,
-    exit_code,
+    Accuracy, AccuracyRecord, Digest, Document as _, Environment, Manifest, OutputComparison, Tensor,
+    TensorSpec, Verification, exit_code,
 };
+use tranche_transport::{CodedTensor, FrameLimits, Placement};
 
 /// The bound for engines that fuse across cuts: fusion and blocked layouts
 /// change the order of sums.
@@ -49,7 +50,8 @@ pub fn run_once(
         .collect()
 }
 
-/// Runs the slices of a bundle one after the other and returns the model's outputs.
+/// Runs the slices of a bundle one after the other and returns the model's outputs. Tensors go
+/// through their codecs where those are lossy: what verifies is what runs.
 ///
 /// # Errors
 /// When a slice cannot be run, or a tensor that a slice reads was never made.
@@ -60,8 +62,10 @@ pub fn run_slices(
     inputs: &[(TensorSpec, Tensor)],
     options: &LoadOptions,
 ) -> Result<Vec<(String, Tensor)>, Failure> {
-    let mut tensors: HashMap<String, Tensor> =
-        inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())).collect();
+    let mut tensors: HashMap<String, Tensor> = inputs
+        .iter()
+        .map(|(spec, tensor)| passed_on(manifest, (spec.name.clone(), tensor.clone())))
+        .collect::<Result<_, _>>()?;
     for slice in &manifest.slices {
         let slice_inputs = slice
             .inputs
@@ -69,13 +73,30 @@ pub fn run_slices(
             .map(|spec| Ok((spec.clone(), take(&tensors, &spec.name, &slice.name)?)))
             .collect::<Result<Vec<_>, Failure>>()?;
         let outputs: Vec<String> = slice.outputs.iter().map(|spec| spec.name.clone()).collect();
-        tensors.extend(run_once(engine, &bundle.join(&slice.model), &slice_inputs, &outputs, options)?);
+        for made in run_once(engine, &bundle.join(&slice.model), &slice_inputs, &outputs, options)? {
+            tensors.extend([passed_on(manifest, made)?]);
+        }
     }
     manifest
         .outputs
         .iter()
         .map(|spec| Ok((spec.name.clone(), take(&tensors, &spec.name, "the caller")?)))
         .collect()
+}
+
+/// A tensor as those that read it get it.
+fn passed_on(manifest: &Manifest, (name, tensor): (String, Tensor)) -> Result<(String, Tensor), Failure> {
+    let edge = manifest.edges.iter().find(|edge| edge.tensor.name == name);
+    let Some(codec) = edge.map(|edge| edge.codec).filter(|codec| !codec.is_lossless()) else {
+        return Ok((name, tensor));
+    };
+    let coded = CodedTensor::encode(&name, &tensor, codec, Placement::Inline);
+    let limits = FrameLimits::default();
+    let back = coded.and_then(|coded| coded.decode(&limits, None));
+    let tensor = back.map_err(|error| {
+        Failure::new("verify", exit_code::UNSUPPORTED_MODEL, error.to_string()).hint(error.hint())
+    })?;
+    Ok((name, tensor))
 }
 
 fn take(tensors: &HashMap<String, Tensor>, name: &str, reader: &str) -> Result<Tensor, Failure> {
@@ -105,6 +126,8 @@ pub struct Comparison<'a> {
     pub environment: Environment,
     /// The bound on the relative difference.
     pub tolerance: f64,
+    /// The bound where tensors travel with a lossy codec, in place of that.
+    pub accuracy: Option<Accuracy>,
 }
 
 /// Compares whole and sliced model over every set of inputs.
@@ -114,9 +137,21 @@ pub struct Comparison<'a> {
 pub fn compare(engine: &dyn Engine, comparison: &Comparison<'_>) -> Result<Verification, Failure> {
     let outputs: Vec<String> = comparison.manifest.outputs.iter().map(|spec| spec.name.clone()).collect();
     let mut worst: BTreeMap<String, OutputComparison> = BTreeMap::new();
+    let lossy: Vec<String> = comparison
+        .manifest
+        .edges
+        .iter()
+        .filter(|edge| !edge.codec.is_lossless())
+        .map(|edge| edge.tensor.name.clone())
+        .collect();
+    let asked = comparison.accuracy.filter(|_| !lossy.is_empty());
+    let mut worst_accuracy = asked.map_or(0.0, best);
     for (_, inputs) in comparison.inputs {
         let whole = run_once(engine, comparison.model, inputs, &outputs, comparison.options)?;
         let sliced = run_slices(engine, comparison.bundle, comparison.manifest, inputs, comparison.options)?;
+        if let Some(asked) = asked {
+            worst_accuracy = asked.worse(worst_accuracy, accuracy_of(asked, &whole, &sliced)?);
+        }
         for found in compare_outputs(&whole, &sliced)? {
             let entry = worst.entry(found.name.clone()).or_insert_with(|| found.clone());
             entry.max_absolute_difference = entry.max_absolute_difference.max(found.max_absolute_difference);
@@ -137,9 +172,36 @@ pub fn compare(engine: &dyn Engine, comparison: &Comparison<'_>) -> Result<Verif
         engine_optimised: comparison.options.optimise,
         inputs: comparison.inputs.iter().map(|(name, _)| name.clone()).collect(),
         tolerance: comparison.tolerance,
-        passed: !outputs.is_empty() && outputs.iter().all(within),
+        passed: !outputs.is_empty()
+            && match asked {
+                Some(asked) => asked.is_kept_by(worst_accuracy),
+                None => outputs.iter().all(within),
+            },
+        accuracy: asked.map(|asked| AccuracyRecord { asked, found: worst_accuracy, tensors: lossy }),
         outputs,
     })
+}
+
+/// What a metric says of equal outputs.
+fn best(metric: Accuracy) -> f64 {
+    if matches!(metric, Accuracy::MaxRelative(_)) { 0.0 } else { 1.0 }
+}
+
+/// A metric's value for the worst output.
+fn accuracy_of(
+    metric: Accuracy,
+    reference: &[(String, Tensor)],
+    others: &[(String, Tensor)],
+) -> Result<f64, Failure> {
+    let mut worst = best(metric);
+    for (name, whole) in reference {
+        let Some((_, other)) = others.iter().find(|(other, _)| other == name) else { continue };
+        let found = tranche_engine::accuracy(metric, whole, other).map_err(|error| {
+            Failure::new("verify", exit_code::MISMATCH, format!("output `{name}`: {error}"))
+        })?;
+        worst = metric.worse(worst, found);
+    }
+    Ok(worst)
 }
 
 /// Compares outputs pairwise, in the order of `reference`.

@@ -6,6 +6,7 @@
 #[cfg(not(any(feature = "tract", feature = "onnxruntime")))]
 compile_error!("choose an engine: feature `tract` or `onnxruntime`");
 
+mod accuracy;
 #[cfg(feature = "onnxruntime")]
 mod add;
 mod compare;
@@ -25,6 +26,7 @@ mod skeleton;
 #[cfg(feature = "tract")]
 mod tract;
 
+pub use accuracy::accuracy;
 #[cfg(feature = "onnxruntime")]
 pub use add::{AddError, AddOptions, AddStep, add_onnxruntime};
 pub use compare::{CompareError, Difference, compare};

@@ -42,7 +42,7 @@
 
 use crate::Problem;
 use crate::{Pricing, StartLine};
-use tranche_schema::{ByteCount, Channel, Codec, LinkProfile, MilliCpu, Millis, PlanWorkload};
+use tranche_schema::{ByteCount, Channel, Codec, LinkProfile, MilliCpu, Millis, PlanWorkload, TensorCoding};
 
 /// Largest factor from weight bytes to engine memory that is taken for weights:
 /// the file's copy, a packed copy and a transient one. What a process holds
@@ -121,6 +121,8 @@ pub struct CostModel {
     /// Where parts and branches that run at once are models in one function: the CPU that each
     /// has. `None` where each has a function of its own.
     pub at_once: Option<MilliCpu>,
+    /// The lossy codec that tensors may take.
+    pub lossy: Option<Codec>,
 }
 
 impl CostModel {
@@ -176,6 +178,7 @@ impl CostModel {
             pricing: Pricing::memory_time(problem.profiled_cpu),
             workload: PlanWorkload::default(),
             at_once: None,
+            lossy: None,
         }
     }
 
@@ -223,6 +226,18 @@ impl CostModel {
     /// slices. What no payload takes goes as an object, where there is a store.
     #[must_use]
     pub fn transport(&self, bytes: ByteCount, internal: bool) -> Transport {
+        self.transport_coded(bytes, internal, std::iter::empty())
+    }
+
+    /// [`CostModel::transport`] of a tensor on which codecs were measured. Where none was, Zstandard is
+    /// taken to do what it does to most activations.
+    #[must_use]
+    pub fn transport_coded<'a>(
+        &self,
+        bytes: ByteCount,
+        internal: bool,
+        codings: impl Iterator<Item = &'a TensorCoding> + Clone,
+    ) -> Transport {
         if self.pricing.call_bytes.is_some_and(|most| bytes.0 > most)
             && let (Some(rate), Some((write, read))) = (self.object, self.pricing.object)
         {
@@ -235,8 +250,19 @@ impl CostModel {
             };
         }
         let mut best = self.inline_transport(bytes, Codec::Raw);
+        let guessed = self.zstd.filter(|_| codings.clone().next().is_none());
+        let coded = codings
+            .filter(|coding| coding.codec.is_lossless() || Some(coding.codec) == self.lossy)
+            .map(|coding| {
+                let rate = CodecRate {
+                    encode_per_mebibyte: coding.encode_ms_per_mib,
+                    decode_per_mebibyte: coding.decode_ms_per_mib,
+                    ratio: coding.ratio,
+                };
+                Some(self.inline_coded(bytes, coding.codec, rate))
+            });
         let others = [
-            self.zstd.map(|_| self.inline_transport(bytes, Codec::Zstd)),
+            guessed.map(|rate| self.inline_coded(bytes, Codec::Zstd, rate)),
             self.mapped_file.filter(|_| internal).map(|rate| Transport {
                 codec: Codec::Raw,
                 channel: Channel::MappedFile,
@@ -245,7 +271,7 @@ impl CostModel {
                 object: None,
             }),
         ];
-        for other in others.into_iter().flatten() {
+        for other in others.into_iter().chain(coded).flatten() {
             if other.send + other.receive < best.send + best.receive {
                 best = other;
             }
@@ -269,17 +295,20 @@ impl CostModel {
         }
     }
 
-    fn inline_transport(&self, bytes: ByteCount, codec: Codec) -> Transport {
+    fn inline_coded(&self, bytes: ByteCount, codec: Codec, rate: CodecRate) -> Transport {
         let mebibytes = mebibytes(bytes);
+        Transport {
+            codec,
+            channel: Channel::Inline,
+            send: Millis(mebibytes * rate.encode_per_mebibyte.0) + self.inline.send(bytes, rate.ratio),
+            receive: Millis(mebibytes * rate.decode_per_mebibyte.0) + self.inline.receive(bytes, rate.ratio),
+            object: None,
+        }
+    }
+
+    fn inline_transport(&self, bytes: ByteCount, codec: Codec) -> Transport {
         match (codec, self.zstd) {
-            (Codec::Zstd, Some(rate)) => Transport {
-                codec,
-                channel: Channel::Inline,
-                send: Millis(mebibytes * rate.encode_per_mebibyte.0) + self.inline.send(bytes, rate.ratio),
-                receive: Millis(mebibytes * rate.decode_per_mebibyte.0)
-                    + self.inline.receive(bytes, rate.ratio),
-                object: None,
-            },
+            (Codec::Zstd, Some(rate)) => self.inline_coded(bytes, codec, rate),
             _ => Transport {
                 codec,
                 channel: Channel::Inline,

@@ -36,6 +36,7 @@ pub fn partition(
     constraints: &Constraints,
 ) -> Result<Plan, PlanError> {
     problem.check()?;
+    let model = &CostModel { lossy: constraints.lossy, ..model.clone() };
     let plain = choose(problem, model, strategy, constraints)
         .and_then(|(choice, points)| make(problem, model, strategy, constraints, choice, points));
     let better = |split: &Plan, plain: &Plan| match strategy {
@@ -169,6 +170,7 @@ pub fn reprice(
     plan: &Plan,
 ) -> Result<Plan, PlanError> {
     problem.check()?;
+    let model = &CostModel { lossy: plan.constraints.lossy, ..model.clone() };
     if plan.slices.iter().any(|slice| !slice.members.is_empty()) {
         let (composed, cuts) = compose(problem, &placed_of(problem, plan)?)?;
         let again = together(&composed, model, strategy, &plan.constraints, &cuts, None)?;
@@ -518,7 +520,11 @@ fn transports(costs: &Costs<'_>, plan: &Plan, path: &[Segment], whole: &Option<S
     let mut plan = plan.clone();
     for edge in &mut plan.edges {
         let internal = edge.from.is_some() && !edge.to_caller;
-        let transport = costs.model().transport(edge.tensor.bytes(), internal);
+        let transport = costs.model().transport_coded(
+            edge.tensor.bytes(),
+            internal,
+            costs.problem().codings_of(&edge.tensor.name),
+        );
         edge.codec = transport.codec;
         edge.channel = transport.channel;
     }

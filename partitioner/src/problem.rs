@@ -6,7 +6,7 @@ use tranche_graph::shapes::TensorFacts;
 use tranche_graph::{Dimension, Graph, TensorId, TensorKind};
 use tranche_schema::{
     ByteCount, Digest, Document as _, LayerScaling, LinkProfile, MilliCpu, Millis, ModelIdentity, Profile,
-    SliceMeasurement, TensorSpec, WholeProfile,
+    SliceMeasurement, TensorCoding, TensorSpec, WholeProfile,
 };
 
 /// Above this, sums of sizes could overflow.
@@ -83,6 +83,8 @@ pub struct Problem {
     pub profiled_cpu: MilliCpu,
     /// Slices measured whole.
     pub measured: Vec<SliceMeasurement>,
+    /// What codecs do to tensors, where it was measured.
+    pub codings: Vec<TensorCoding>,
     /// What hand-off takes on the profiled machine, where it was measured.
     pub link: Option<LinkProfile>,
     /// What is known of splits.
@@ -90,6 +92,14 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// What codecs do to a tensor; nothing where none was measured on it.
+    pub(crate) fn codings_of<'a>(
+        &'a self,
+        tensor: &'a str,
+    ) -> impl Iterator<Item = &'a TensorCoding> + Clone {
+        self.codings.iter().filter(move |coding| coding.tensor == tensor)
+    }
+
     /// The problem of cutting `graph`, coarsened to `layers`, as `profile` measured it.
     ///
     /// # Errors
@@ -159,6 +169,7 @@ impl Problem {
             whole: profile.whole.clone(),
             profiled_cpu: MilliCpu(profile.settings.threads.max(1).saturating_mul(1000)),
             measured: profile.slices.clone(),
+            codings: profile.codings.clone(),
             link: profile.link,
             horizontal: Horizontal::of(source(graph, layers, profile, weight_ids)),
         };

@@ -108,7 +108,9 @@ impl<'a> Costs<'a> {
             .tensors
             .iter()
             .map(|tensor| {
-                model.transport(tensor.spec.bytes(), tensor.producer.is_some() && !tensor.to_caller)
+                let internal = tensor.producer.is_some() && !tensor.to_caller;
+                let codings = problem.codings_of(&tensor.spec.name);
+                model.transport_coded(tensor.spec.bytes(), internal, codings)
             })
             .collect();
         let last_use = problem

@@ -7,7 +7,8 @@ mod common;
 use common::{MIB, border, chain, path};
 use tranche_partitioner::{CostModel, PlanError, Problem, Strategy, partition, render_in_full, reprice};
 use tranche_schema::{
-    ByteCount, Channel, Codec, Constraints, MilliCpu, Millis, Plan, SliceMeasurement, Timing, WholeProfile,
+    ByteCount, Channel, Codec, Constraints, MilliCpu, Millis, Plan, SliceMeasurement, TensorCoding, Timing,
+    WholeProfile,
 };
 
 /// Early layers slow and light, late ones fast and heavy: slicing pays.
@@ -274,4 +275,45 @@ fn a_plan_of_other_layers_is_refused() {
         let refused = reprice(problem, &CostModel::of(problem), &Strategy::Optimal, plan);
         assert!(matches!(refused, Err(PlanError::OtherLayers { .. })), "{refused:?}");
     }
+}
+
+/// The codec of `tensor_1` between two slices on a link that takes 10 ms a mebibyte, where these were measured.
+fn codec_between(measured: &[(Codec, f64, f64)], lossy: Option<Codec>) -> Codec {
+    let mut problem = pays();
+    problem.codings = measured
+        .iter()
+        .map(|&(codec, ratio, time)| TensorCoding {
+            tensor: "tensor_1".to_owned(),
+            codec,
+            ratio,
+            loss: 0.0,
+            encode_ms_per_mib: Millis(time),
+            decode_ms_per_mib: Millis(time),
+        })
+        .collect();
+    let mut model = CostModel { mapped_file: None, ..CostModel::of(&problem) };
+    (model.inline.send_per_mebibyte, model.inline.receive_per_mebibyte) = (Millis(10.0), Millis(10.0));
+    let strategy = Strategy::Manual(vec!["layer_1".to_owned()]);
+    let plan =
+        partition(&problem, &model, &strategy, &Constraints { lossy, ..Constraints::default() }).unwrap();
+    plan.edges.into_iter().find(|edge| edge.tensor.name == "tensor_1").unwrap().codec
+}
+
+#[test]
+fn a_tensor_takes_the_codec_that_saves_it_most_time() {
+    let raw = (Codec::Raw, 1.0, 0.0);
+    assert_eq!(codec_between(&[], None), Codec::Raw);
+    assert_eq!(
+        codec_between(&[raw, (Codec::Sparse, 0.5, 1.0), (Codec::ShuffleZstd, 0.45, 4.0)]),
+        Codec::Sparse
+    );
+    assert_eq!(
+        codec_between(&[raw, (Codec::Sparse, 0.9, 1.0), (Codec::ShuffleZstd, 0.4, 4.0)]),
+        Codec::ShuffleZstd
+    );
+    assert_eq!(codec_between(&[raw, (Codec::Sparse, 0.95, 2.0)], None), Codec::Raw);
+    // Lossy ones are for those who ask.
+    assert_eq!(codec_between(&[raw, (Codec::F16, 0.5, 0.1)], None), Codec::Raw);
+    assert_eq!(codec_between(&[raw, (Codec::F16, 0.5, 0.1)], Some(Codec::F16)), Codec::F16);
+    assert_eq!(codec_between(&[raw, (Codec::F16, 0.5, 0.1)], Some(Codec::Int8)), Codec::Raw);
 }

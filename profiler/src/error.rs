@@ -14,6 +14,16 @@ pub enum ProfilerError {
     /// The profile could not be kept.
     #[error(transparent)]
     Document(#[from] tranche_schema::DocumentError),
+    /// A codec fails on a tensor.
+    #[error("{codec} fails on tensor `{tensor}`: {source}")]
+    Codec {
+        /// The tensor.
+        tensor: String,
+        /// The codec.
+        codec: tranche_schema::Codec,
+        /// Why.
+        source: tranche_transport::FrameError,
+    },
     /// A file of the measurement could not be read or written.
     #[error("cannot access {}: {source}", path.display())]
     File {
@@ -79,6 +89,7 @@ impl ProfilerError {
             Self::Graph(error) => error.hint(),
             Self::Document(error) => error.hint(),
             Self::File { .. } => "check that the folder for temporary files is writable and has space",
+            Self::Codec { .. } => "this is a bug in tranche; please report it",
             Self::Pipe(_) => "the process that started this one has ended",
             Self::Start { .. } => "check that the tranche program may be executed",
             Self::Deadline { .. } => "give it more time with `--deadline`, or fewer repeats with `--repeats`",

@@ -7,6 +7,7 @@
 
 pub mod cache;
 mod child;
+mod codings;
 mod dominance;
 mod error;
 mod groups;

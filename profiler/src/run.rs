@@ -307,6 +307,7 @@ fn assemble(
         whole: measured.whole(ByteCount(weights), ByteCount(liveness.peak)),
         layers,
         inner_tensors: inner(graph, known, &crossing),
+        codings: Vec::new(),
         tensors: crossing.into_values().collect(),
         slices: Vec::new(),
         link: (request.link)(),

@@ -1,16 +1,38 @@
 //! Slices of a bundle, measured as their functions will run.
 
 use crate::ProfilerError;
+use crate::codings::codings;
 use crate::run::{ModelFile, ProfileRequest, Progress, groups, measure_model, temporary_folder, whole_cpus};
 use crate::subject::Copies;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tranche_schema::{Manifest, MilliCpu, Plan, SliceMeasurement, Tensor};
+use tranche_schema::{Manifest, MilliCpu, Plan, SliceMeasurement, Tensor, TensorCoding};
 
 /// Activations by name, kept between calls of [`measure_slices`]: whatever the
 /// cuts, a tensor of one name has one value.
 #[derive(Clone, Debug, Default)]
-pub struct KnownTensors(BTreeMap<String, Tensor>);
+pub struct KnownTensors {
+    values: BTreeMap<String, Tensor>,
+    /// What codecs do to those whose codecs were measured.
+    codings: BTreeMap<String, Vec<TensorCoding>>,
+}
+
+impl KnownTensors {
+    /// What codecs do to tensors that slices passed on.
+    #[must_use]
+    pub fn codings(&self) -> Vec<TensorCoding> {
+        self.codings.values().flatten().cloned().collect()
+    }
+
+    fn measure_codecs(&mut self) -> Result<(), ProfilerError> {
+        for (name, tensor) in &self.values {
+            if !self.codings.contains_key(name) {
+                self.codings.insert(name.clone(), codings(name, tensor)?);
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Measures each slice of a bundle as it will run: in a process of its own, on
 /// the activations that the slices before it make, at the CPU share that it is given, or
@@ -31,8 +53,8 @@ pub fn measure_slices(
     let groups = groups(progress);
     let copies = Copies::default();
     let most = whole_cpus(tranche_host::usable_cpus() as u32);
-    let tensors = &mut tensors.0;
-    tensors.extend(request.inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())));
+    let values = &mut tensors.values;
+    values.extend(request.inputs.iter().map(|(spec, tensor)| (spec.name.clone(), tensor.clone())));
     let mut found = Vec::new();
     let total = plan.slices.len() as u32;
     for (index, (slice, packaged)) in plan.slices.iter().zip(&manifest.slices).enumerate() {
@@ -40,14 +62,14 @@ pub fn measure_slices(
         let cpu = slice.size.cpu_milli.min(most);
         let mut known = measured.iter().filter(|known| known.layers == slice.layers);
         let is_measured = known.clone().any(|known| knows(known, cpu) || !groups.available().cpu);
-        if is_measured && packaged.outputs.iter().all(|spec| tensors.contains_key(&spec.name)) {
+        if is_measured && packaged.outputs.iter().all(|spec| values.contains_key(&spec.name)) {
             continue;
         }
         let inputs = packaged
             .inputs
             .iter()
             .map(|spec| {
-                let tensor = tensors
+                let tensor = values
                     .get(&spec.name)
                     .ok_or_else(|| ProfilerError::UnknownShape { tensor: spec.name.clone() })?;
                 Ok((spec.clone(), tensor.clone()))
@@ -56,7 +78,7 @@ pub fn measure_slices(
         let outputs: Vec<String> = packaged.outputs.iter().map(|spec| spec.name.clone()).collect();
         let place = folder.path().join(index.to_string());
         let model = bundle.join(&packaged.model);
-        let files = std::iter::once(&packaged.model).chain(&packaged.weights);
+        let files = std::iter::once(&packaged.model).chain(&packaged.members).chain(&packaged.weights);
         let files = files.map(|file| bundle.join(file)).collect();
         // What another share told already is not measured again.
         let before = known.next_back();
@@ -67,7 +89,7 @@ pub fn measure_slices(
         let model = ModelFile { path: model, files, inputs: &inputs, outputs: &outputs, folder: &place };
         let now = measure_model(request, &groups, &copies, model, cpu)?;
         for file in &now.measurement.outputs {
-            tensors.insert(file.spec.name.clone(), file.read()?);
+            values.insert(file.spec.name.clone(), file.read()?);
         }
         std::fs::remove_dir_all(&place)
             .map_err(|source| ProfilerError::File { path: place.clone(), source })?;
@@ -80,6 +102,7 @@ pub fn measure_slices(
         }
         found.push(SliceMeasurement { layers: slice.layers.clone(), cpu: now.cpu, whole, billed: None });
     }
+    tensors.measure_codecs()?;
     Ok(found)
 }
 

@@ -173,6 +173,64 @@ pub struct PlanWorkload {
     pub keep_alive_seconds: Option<f64>,
 }
 
+/// How far lossy codecs may move outputs, over the inputs tried.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accuracy {
+    /// Largest difference of an element over the output's largest, at most.
+    MaxRelative(f64),
+    /// Cosine of the angle between the output and the exact one, at least.
+    Cosine(f64),
+    /// Share of rows along the last axis whose largest element is at the same place, at least.
+    #[serde(rename = "top-1")]
+    Top1(f64),
+}
+
+impl Accuracy {
+    /// Name of the metric.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MaxRelative(_) => "max-relative",
+            Self::Cosine(_) => "cosine",
+            Self::Top1(_) => "top-1",
+        }
+    }
+
+    /// The bound.
+    #[must_use]
+    pub const fn bound(self) -> f64 {
+        match self {
+            Self::MaxRelative(bound) | Self::Cosine(bound) | Self::Top1(bound) => bound,
+        }
+    }
+
+    /// Whether what was found keeps the bound.
+    #[must_use]
+    pub fn is_kept_by(self, found: f64) -> bool {
+        match self {
+            Self::MaxRelative(most) => found <= most,
+            Self::Cosine(least) | Self::Top1(least) => found >= least,
+        }
+    }
+
+    /// Whichever of two outputs' values is worse.
+    #[must_use]
+    pub fn worse(self, left: f64, right: f64) -> f64 {
+        match self {
+            Self::MaxRelative(_) => left.max(right),
+            Self::Cosine(_) | Self::Top1(_) => left.min(right),
+        }
+    }
+}
+
+impl fmt::Display for Accuracy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if matches!(self, Self::MaxRelative(_)) { "at most" } else { "at least" };
+        write!(formatter, "{} {sign} {}", self.name(), self.bound())
+    }
+}
+
 /// What the partitioner was asked to respect; `None` means no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Constraints {
@@ -193,6 +251,12 @@ pub struct Constraints {
     /// Most parts that layers may be split into; `None` or 1 for no splits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parts: Option<u32>,
+    /// The lossy codec that tensors may take, where one is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lossy: Option<Codec>,
+    /// How far that may move outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
 }
 
 /// What the partitioner expects of a slice.

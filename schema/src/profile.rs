@@ -1,6 +1,6 @@
 //! profile.json: what each layer of a model costs, measured.
 
-use crate::{ByteCount, Digest, Document, ElementType, Header, MilliCpu, Millis};
+use crate::{ByteCount, Codec, Digest, Document, ElementType, Header, MilliCpu, Millis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -144,6 +144,25 @@ pub struct LayerScaling {
     pub most_threads: u32,
 }
 
+/// What coding a tensor takes and saves, measured on one thread with the values of the profiled request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorCoding {
+    /// Name of the tensor.
+    pub tensor: String,
+    /// The codec.
+    pub codec: Codec,
+    /// Coded bytes per raw byte.
+    pub ratio: f64,
+    /// Largest difference between a value and what comes back over the largest value; 0 where
+    /// every bit does.
+    #[serde(default)]
+    pub loss: f64,
+    /// Per raw mebibyte.
+    pub encode_ms_per_mib: Millis,
+    /// Per raw mebibyte.
+    pub decode_ms_per_mib: Millis,
+}
+
 /// What passing tensors between functions takes on this machine, measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LinkProfile {
@@ -236,6 +255,9 @@ pub struct Profile {
     pub inner_tensors: Vec<TensorSpec>,
     /// Slices measured whole, when any were.
     pub slices: Vec<SliceMeasurement>,
+    /// What codecs do to tensors that slices passed on, where they save something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codings: Vec<TensorCoding>,
     /// What hand-off takes, where it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<LinkProfile>,

@@ -1,6 +1,6 @@
 //! verify.json: the proof that slices compute what the whole model computes.
 
-use crate::{Digest, Document, Environment, Header};
+use crate::{Accuracy, Digest, Document, Environment, Header};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,17 @@ pub struct OutputComparison {
     pub bit_identical: bool,
 }
 
+/// What lossy codecs did to the outputs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccuracyRecord {
+    /// What was asked for.
+    pub asked: Accuracy,
+    /// The worst output's value of the same metric.
+    pub found: f64,
+    /// Tensors that travel with a lossy codec.
+    pub tensors: Vec<String>,
+}
+
 /// verify.json, beside the bundle and outside its digest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verification {
@@ -34,6 +45,9 @@ pub struct Verification {
     pub inputs: Vec<String>,
     /// The bound on the relative difference; 0 asks for equal bits.
     pub tolerance: f64,
+    /// What lossy codecs did, where there are any: then this decides, not the tolerance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<AccuracyRecord>,
     /// One entry an output.
     pub outputs: Vec<OutputComparison>,
     /// Whether every output is within the tolerance.

@@ -171,4 +171,12 @@ pub struct ChargeArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_parts: Option<u32>,
+    /// Lossy codec that tensors may take where it saves time: f16, bf16 or int8
+    #[arg(long, value_name = "CODEC")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lossy: Option<String>,
+    /// How far that may move outputs: max-relative=, cosine= or top-1=BOUND [default: max-relative=0.01]
+    #[arg(long, value_name = "METRIC=BOUND")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<String>,
 }

@@ -50,6 +50,19 @@ pub fn outcome(record: &Verification) -> Result<(), Failure> {
     if record.passed {
         return Ok(());
     }
+    if let Some(accuracy) = &record.accuracy {
+        let message = format!(
+            "lossy codecs move the outputs too far: {} is {:.3e}, asked for is {}",
+            accuracy.asked.name(),
+            accuracy.found,
+            accuracy.asked
+        );
+        return Err(Failure::new("verify", exit_code::MISMATCH, message)
+            .hint(
+                "`tranche run` and `tranche plan` take such codecs back; or ask for less, or drop `--lossy`",
+            )
+            .details(record));
+    }
     Err(Failure::new("verify", exit_code::MISMATCH, "slices and whole model disagree")
         .hint(format!(
             "the bound was {:e}; engines that fuse across cuts need `--tolerance 1e-5` or `--optimise false`",
@@ -73,5 +86,16 @@ pub fn render(record: &Verification) -> String {
             ]
         })
         .collect();
-    table::render(&["output", "scale", "relative difference", "equal bits"], &rows, &["output"])
+    let mut text =
+        table::render(&["output", "scale", "relative difference", "equal bits"], &rows, &["output"]);
+    if let Some(accuracy) = &record.accuracy {
+        let count = accuracy.tensors.len();
+        text.push_str(&format!(
+            "{count} tensor(s) with a lossy codec: {} is {:.3e}, asked for is {}\n",
+            accuracy.asked.name(),
+            accuracy.found,
+            accuracy.asked
+        ));
+    }
+    text
 }

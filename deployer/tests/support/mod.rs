@@ -185,6 +185,7 @@ pub fn verification(manifest: &Manifest, passed: bool) -> Verification {
         },
         engine_optimised: false,
         inputs: Vec::new(),
+        accuracy: None,
         tolerance: 0.0,
         outputs: Vec::new(),
         passed,

@@ -135,6 +135,7 @@ pub fn profile(graph: &Graph, layers: &[Layer]) -> Profile {
             .map(|&tensor| spec(&graph.tensor(tensor).name))
             .collect(),
         inner_tensors: Vec::new(),
+        codings: Vec::new(),
         slices: Vec::new(),
         link: None,
     }

@@ -64,6 +64,8 @@ fn bounds(constraints: &Constraints) -> Vec<String> {
         cold_latency_ms,
         max_weights_bytes,
         max_parts,
+        lossy,
+        accuracy,
     } = constraints;
     [
         max_memory_bytes.map(|most| format!("memory of a function {most}")),
@@ -73,6 +75,8 @@ fn bounds(constraints: &Constraints) -> Vec<String> {
         latency_ms.map(|most| format!("latency {most}")),
         cold_latency_ms.map(|most| format!("cold latency {most}")),
         max_parts.filter(|&most| most > 1).map(|most| format!("at most {most} parts of a layer")),
+        lossy.map(|codec| format!("tensors may take {codec}, which is lossy")),
+        accuracy.map(|accuracy| accuracy.to_string()),
     ]
     .into_iter()
     .flatten()

@@ -66,6 +66,7 @@ pub fn problem(layers: &[TestLayer], weights: &[u64], tensors: Vec<BorderTensor>
         },
         profiled_cpu: MilliCpu(1000),
         measured: Vec::new(),
+        codings: Vec::new(),
         link: None,
         horizontal: tranche_partitioner::Horizontal::default(),
     }
