@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Records tensors that cross cuts of ONNX models, as raw files for `transport/examples/codecs.rs`.
 
     python activations.py OUT MODEL.onnx...

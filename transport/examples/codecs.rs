@@ -1,7 +1,7 @@
 //! What codecs do to recorded tensors, one JSON line a file and codec:
 //!
 //! ```text
-//! cargo run --release -p tranche-transport --example codecs -- FOLDER > codecs.jsonl
+//! cargo run --release -p tranche-transport --example codecs -- FOLDER [CODEC] > codecs.jsonl
 //! ```
 //!
 //! FOLDER holds raw little-endian tensors named `NAME.TYPE.SHAPE.bin`, such as
