@@ -5,7 +5,7 @@
 //! exit code.
 
 mod accuracy;
-mod arguments;
+pub mod arguments;
 mod calls;
 pub mod catalogue;
 mod commands;
