@@ -147,7 +147,7 @@ async fn infer(
     };
     let walked = async {
         let inputs = requests::read(body, &deployment.inputs)?;
-        let call = Call { deadline: Some(time.saturating_sub(arrived.elapsed())), traceparent };
+        let call = Call { deadline: Some(time.saturating_sub(arrived.elapsed())), traceparent, ..Call::default() };
         let answered = model.driver.invoke_as(inputs, &call).await;
         let mut answer = answered.map_err(|failure| answers::refusal(&failure))?;
         line.add(&answer);
