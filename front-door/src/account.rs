@@ -3,6 +3,7 @@
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tranche_driver::{Answer, Trace, Watcher};
 use tranche_schema::ByteCount;
@@ -99,6 +100,9 @@ impl Account {
 
     /// The answer is ready to be sent.
     pub(crate) fn close(mut self, status: StatusCode, answer_bytes: ByteCount) {
+        if self.line.code.is_none() {
+            self.door.answered.fetch_add(1, Ordering::Relaxed);
+        }
         self.line.status = status.as_u16();
         self.line.answer_bytes = answer_bytes;
         self.finish();
