@@ -153,6 +153,27 @@ async fn requests_wait_in_line_for_a_place() {
 }
 
 #[tokio::test]
+async fn when_the_line_is_full_the_rest_is_told_when_to_come_back() {
+    let (deployment, _functions) = functions("toy", vec![Fault::Hang; 4]).await;
+    let bounds = |options: &mut tranche_front_door::FrontDoorOptions| {
+        (options.server.max_in_flight, options.max_waiting) = (1, 0);
+    };
+    let door = Door::start(vec![deployment], bounds).await;
+    let held = tokio::spawn(door.request(INFER, X).header("x-timeout", "2s").send());
+    while door.get("/_/health").await.1["in_flight"] != 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let refused = door.request(INFER, X).send().await.unwrap();
+    let headers = refused.headers();
+    assert_eq!(
+        (&headers["retry-after"], &headers["tranche-code"]),
+        (&"1".parse().unwrap(), &"busy".parse().unwrap())
+    );
+    assert_eq!(refused.status(), 429);
+    assert_eq!(held.await.unwrap().unwrap().status(), 504);
+}
+
+#[tokio::test]
 async fn health_is_200_or_400_and_a_request_waits_no_longer_than_it_asks() {
     let (deployment, _functions) = functions("toy", vec![Fault::Hang; 3]).await;
     let mut away = deployment.clone();
