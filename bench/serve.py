@@ -213,6 +213,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=200)
     arguments = parser.parse_args()
     arguments.program, arguments.door = arguments.program.resolve(), arguments.door.resolve()
+    load_average = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
         folder = pathlib.Path(temporary)
         deployment, there = stack.enter_context(deployed(arguments.program, folder))
@@ -226,7 +227,7 @@ def main():
         load |= {"in_flight": arguments.in_flight, "memory": memory.summary()}
     result = {
         "model": MODEL,
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform()},
+        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "load_average": load_average},
         "version": run([arguments.program, "--version"]).strip(),
         "load": load,
         "overhead": apart,

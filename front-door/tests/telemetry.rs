@@ -24,7 +24,7 @@ async fn scrape(door: &Door) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happened_is_counted() {
+async fn registry_what_happened_is_counted() {
     let (deployment, _functions) = functions("toy", vec![FOR_THE_PING, Fault::Status(503, "later")]).await;
     let door = Door::start(vec![deployment], |_| {}).await;
     eventually_ready(&door).await;
@@ -48,7 +48,7 @@ async fn what_happened_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_is_one_trace_through_all_slices() {
+async fn registry_a_request_is_one_trace_through_all_slices() {
     let collector = Collector::start(200).await;
     let (deployment, functions) = functions("toy", vec![FOR_THE_PING, Fault::Status(503, "broken")]).await;
     let door = traced(deployment, &collector).await;
@@ -90,7 +90,7 @@ async fn traced(deployment: tranche_schema::Deployment, collector: &Collector) -
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unsampled_traces_stay_here_and_calls_cut_off_are_told() {
+async fn registry_unsampled_traces_stay_here_and_calls_cut_off_are_told() {
     let collector = Collector::start(200).await;
     let (deployment, _functions) = functions("toy", vec![FOR_THE_PING, Fault::Hang, Fault::Hang]).await;
     let door = traced(deployment, &collector).await;
@@ -108,7 +108,7 @@ async fn unsampled_traces_stay_here_and_calls_cut_off_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_not_there_costs_spans_and_nothing_else() {
+async fn registry_a_collector_that_is_not_there_costs_spans_and_nothing_else() {
     for status in [None, Some(400)] {
         let collector = Collector::start(status.unwrap_or(200)).await;
         let (deployment, _functions) = functions("toy", vec![]).await;

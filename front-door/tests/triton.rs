@@ -1,5 +1,5 @@
 //! Triton's client, which nobody here wrote, against the front door. Needs Python 3.10 or newer with
-//! `venv`, and pip's index on the first run.
+//! `venv`, and pip's index on the first run, as every test named `registry_…`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod support;
@@ -37,14 +37,14 @@ async fn door() -> (Door, Echo, Vec<support::common::server::Function>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn its_tensors_come_back_in_every_type_and_form() {
+async fn registry_its_tensors_come_back_in_every_type_and_form() {
     let (door, _echo, _functions) = door().await;
     let address = door.url.trim_start_matches("http://").to_owned();
     python("triton.py", &[&address, "Types"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_told_what_it_did_wrong() {
+async fn registry_it_is_told_what_it_did_wrong() {
     let (door, _echo, _functions) = door().await;
     let address = door.url.trim_start_matches("http://").to_owned();
     python("triton.py", &[&address, "Mistakes"]).await;

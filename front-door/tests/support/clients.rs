@@ -27,7 +27,8 @@ fn said(output: &Output) -> String {
 /// The Python of a virtual environment that has them, made by the first that asks.
 fn interpreter() -> PathBuf {
     let digest = crc32fast::hash(REQUIREMENTS.as_bytes());
-    let environments = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let environments = &Path::new(env!("CARGO_TARGET_TMPDIR")).join("fetched");
+    std::fs::create_dir_all(environments).unwrap();
     let made = environments.join(format!("clients-{digest:08x}"));
     let interpreter = made.join("bin/python");
     if interpreter.is_file() {
