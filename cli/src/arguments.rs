@@ -164,7 +164,7 @@ pub enum Verb {
     /// Show what a deployment's functions logged
     #[command(after_help = "Examples:\n  tranche logs vgg\n  tranche logs vgg --slice slice-1 --lines 200")]
     Logs(LogsArguments),
-    /// Answer JSON requests for deployments over HTTP, until told to stop
+    /// Answer requests for deployments over HTTP, until told to stop
     #[command(
         after_help = "Examples:\n  tranche serve vgg\n  tranche serve vgg bert --listen 127.0.0.1:9000"
     )]

@@ -20,14 +20,17 @@ mod request;
 mod trace;
 mod walk;
 mod warmth;
+mod watch;
 
 pub use bill::{BillTable, median, table};
 pub use callback::Callback;
 pub use error::DriverError;
 pub use http::METRICS_HEADER;
 pub use plan::{FunctionIndex, PlannedFunction, PlannedTensor, RetryPolicy, TensorIndex, WalkPlan};
+pub use trace::Trace;
 pub use walk::{Action, Event, Failure, GiveUp, Retry, Walk};
 pub use warmth::Overlap;
+pub use watch::{Attempt, Ended, Watcher};
 
 use client::{FunctionClient, Passing};
 use http::HttpClient;
@@ -92,6 +95,8 @@ pub struct Call {
     pub deadline: Option<Duration>,
     /// The W3C `traceparent` it came with; the functions' spans join that trace.
     pub traceparent: Option<String>,
+    /// Told of every try of every function, where the driver itself makes them ([`Driver::invoke_as`]).
+    pub watcher: Option<Watcher>,
 }
 
 /// What reaches clouds, for deployments that are there.

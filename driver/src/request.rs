@@ -8,6 +8,7 @@ use crate::plan::mix;
 use crate::trace::Trace;
 use crate::walk::{Action, Event, Failure, GiveUp, Walk};
 use crate::warmth::Pinged;
+use crate::watch::Watcher;
 use crate::{Answer, Call, DriverError, FunctionIndex, Inner};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub(crate) struct Identity {
     /// Half of the span ids; the function and the try make the other half.
     pub(crate) span_seed: u64,
     trace: Trace,
+    watcher: Option<Watcher>,
     pub(crate) deadline: Duration,
 }
 
@@ -35,16 +37,16 @@ impl Identity {
         Self {
             request_id,
             span_seed: rand::random(),
-            trace: trace.unwrap_or_else(|| Trace::of(request_id)),
+            trace: trace.unwrap_or_else(|| Trace::of(request_id, 0)),
+            watcher: call.watcher.clone(),
             deadline: call.deadline.map_or(longest, |asked| asked.min(longest)),
         }
     }
 
     /// Every call is a span of its own.
     pub(crate) fn traceparent(&self, function: FunctionIndex, attempt: u32) -> String {
-        // An all-zero span id is invalid.
-        let span = mix(self.span_seed ^ ((function as u64) << 32) ^ u64::from(attempt)).max(1);
-        format!("00-{}-{span:016x}-{}", self.trace.id, self.trace.flags)
+        let span = mix(self.span_seed ^ ((function as u64) << 32) ^ u64::from(attempt));
+        self.trace.child(span).to_traceparent()
     }
 }
 
@@ -152,7 +154,9 @@ fn spawn(
     let (deadline, attempt_timeout) = (identity.deadline, inner.options.attempt_timeout);
     let mut header = RequestHeader::new(identity.request_id, client.slice());
     header.attempt = attempt;
-    header.traceparent = Some(identity.traceparent(function, attempt));
+    let traceparent = identity.traceparent(function, attempt);
+    header.traceparent = Some(traceparent.clone());
+    let watcher = identity.watcher.clone();
     let lambda = lambda.map(Arc::clone);
     calls.spawn(async move {
         if let Some(ping) = after {
@@ -161,7 +165,12 @@ fn spawn(
         let left = deadline.saturating_sub(started.elapsed()).max(Duration::from_millis(1));
         let left = attempt_timeout.map_or(left, |most| left.min(most));
         header.deadline = Some(left);
-        (function, client.call(header, &inputs, left, lambda.as_deref()).await)
+        let watched = watcher.map(|watcher| watcher.begin(client.slice(), attempt, &traceparent));
+        let result = client.call(header, &inputs, left, lambda.as_deref()).await;
+        if let Some(watched) = watched {
+            watched.end(&result);
+        }
+        (function, result)
     });
 }
 

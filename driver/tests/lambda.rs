@@ -134,7 +134,7 @@ async fn nothing_stays_in_the_store_when_the_caller_leaves() {
 async fn silence_ends_at_the_deadline() {
     let setup = Setup::start(SMALL, true).await;
     setup.aws.fault("test-join", Fault::Hang);
-    let call = Call { deadline: Some(Duration::from_millis(500)), traceparent: None };
+    let call = Call { deadline: Some(Duration::from_millis(500)), ..Call::default() };
     let error = setup.driver.invoke_as(setup.x(), &call).await.unwrap_err();
     assert!(matches!(error, DriverError::Deadline { .. }), "{error}");
 }
@@ -203,7 +203,7 @@ async fn a_stored_request_s_failure_is_read_and_nothing_stays() {
 async fn a_stored_request_that_nobody_answers_ends_at_its_deadline() {
     let setup = Setup::start(SMALL, true).await;
     setup.aws.fault("test-left", Fault::Lost);
-    let call = Call { deadline: Some(Duration::from_millis(700)), traceparent: None };
+    let call = Call { deadline: Some(Duration::from_millis(700)), ..Call::default() };
     let error = setup.driver.invoke_stored(setup.x(), &call).await.unwrap_err();
     assert_eq!(error.to_string(), "no answer within 0.7 s; waiting for `left`, `join`");
     assert_eq!(setup.aws.keys(), Vec::<String>::new());

@@ -1,9 +1,10 @@
 //! What requests share: the deployments, their drivers, and the bounds.
 
+use secrecy::SecretString;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, info};
 use tranche_driver::{Clouds, Driver, Options};
@@ -11,7 +12,12 @@ use tranche_schema::{Deployment, LambdaDeployment, TensorSpec, has_json_form};
 use tranche_serving::Phase;
 use tranche_transport::aws::{AwsClient, AwsConfig, endpoint_url};
 
-use crate::{FrontDoorError, FrontDoorOptions};
+use crate::admission::Admission;
+use crate::metrics::{Metrics, Now};
+use crate::routes::METRICS_PATH;
+use crate::stats::Stats;
+use crate::telemetry::Telemetry;
+use crate::{FrontDoorError, FrontDoorOptions, inference, token};
 
 /// Time of one round of asking functions whether they are ready.
 const WARM_UP_ROUND: Duration = Duration::from_secs(10);
@@ -21,6 +27,7 @@ pub(crate) struct Model {
     pub(crate) driver: Driver,
     /// Its functions were all ready once.
     pub(crate) ready: AtomicBool,
+    pub(crate) stats: Arc<Stats>,
 }
 
 impl Model {
@@ -35,8 +42,12 @@ pub(crate) struct Door {
     pub(crate) options: FrontDoorOptions,
     clouds: Clouds,
     pub(crate) phase: watch::Sender<Phase>,
-    /// One a request from its head to its answer: what bounds memory.
-    pub(crate) in_flight: Arc<Semaphore>,
+    /// One place a request from its head to its answer: what bounds memory.
+    pub(crate) admission: Admission,
+    /// What callers must have.
+    pub(crate) token: Option<SecretString>,
+    pub(crate) metrics: Metrics,
+    pub(crate) telemetry: Telemetry,
     pub(crate) answered: AtomicU64,
 }
 
@@ -45,6 +56,7 @@ impl Door {
         deployments: Vec<Deployment>,
         options: &FrontDoorOptions,
         clouds: &Clouds,
+        telemetry: Telemetry,
     ) -> Result<Self, FrontDoorError> {
         if deployments.is_empty() {
             return Err(FrontDoorError::Nothing);
@@ -54,11 +66,17 @@ impl Door {
             if models.iter().any(|model| model.deployment().name == deployment.name) {
                 return Err(FrontDoorError::SameName { name: deployment.name });
             }
-            models.push(Arc::new(connect(deployment, options, clouds)?));
+            if [inference::PREFIX, METRICS_PATH].contains(&format!("/{}", deployment.name).as_str()) {
+                return Err(FrontDoorError::ReservedName { name: deployment.name });
+            }
+            models.push(Arc::new(connect(deployment, options, clouds, Arc::default())?));
         }
         Ok(Self {
             models: RwLock::new(models),
-            in_flight: Arc::new(Semaphore::new(options.server.max_in_flight)),
+            admission: Admission::new(options.server.max_in_flight, options.max_waiting),
+            token: token::read(options)?,
+            metrics: Metrics::new(),
+            telemetry,
             options: options.clone(),
             clouds: clouds.clone(),
             phase: watch::channel(Phase::Serving).0,
@@ -74,7 +92,9 @@ impl Door {
 
     /// Serves a deployment from now on in the place of the one of its name.
     pub(crate) fn replace(&self, deployment: Deployment) -> Result<(), FrontDoorError> {
-        let model = connect(deployment, &self.options, &self.clouds)?;
+        let of_name = |model: &&Arc<Model>| model.deployment().name == deployment.name;
+        let stats = self.models().iter().find(of_name).map(|model| Arc::clone(&model.stats));
+        let model = connect(deployment, &self.options, &self.clouds, stats.unwrap_or_default())?;
         // Whoever wrote the deployment has waited for its functions.
         model.ready.store(true, Ordering::Relaxed);
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
@@ -107,7 +127,20 @@ impl Door {
     }
 
     pub(crate) fn count_in_flight(&self) -> usize {
-        self.options.server.max_in_flight.saturating_sub(self.in_flight.available_permits())
+        self.admission.count_in_flight()
+    }
+
+    /// What metrics do not count themselves.
+    pub(crate) fn now(&self) -> Now {
+        let ready =
+            |model: &Arc<Model>| (model.deployment().name.clone(), model.ready.load(Ordering::Relaxed));
+        Now {
+            in_flight: self.admission.count_in_flight(),
+            waiting: self.admission.count_waiting(),
+            spans_sent: self.telemetry.counts.sent.load(Ordering::Relaxed),
+            spans_dropped: self.telemetry.counts.dropped.load(Ordering::Relaxed),
+            ready: self.models().iter().map(ready).collect(),
+        }
     }
 }
 
@@ -115,6 +148,7 @@ fn connect(
     deployment: Deployment,
     options: &FrontDoorOptions,
     clouds: &Clouds,
+    stats: Arc<Stats>,
 ) -> Result<Model, FrontDoorError> {
     check_types(&deployment)?;
     let clouds = match (&deployment.lambda, &clouds.aws) {
@@ -123,7 +157,7 @@ fn connect(
     };
     let deadline = options.server.bounded(options.request_deadline);
     let driver = Driver::connect_with(deployment, Options { deadline, ..Options::default() }, clouds)?;
-    Ok(Model { driver, ready: AtomicBool::new(false) })
+    Ok(Model { driver, ready: AtomicBool::new(false), stats })
 }
 
 /// A client of the environment's credentials, at the endpoint that was deployed to.

@@ -31,6 +31,28 @@ pub enum FrontDoorError {
         /// The name.
         name: String,
     },
+    /// Its path would be hidden.
+    #[error("deployment `{name}` has the name of a path of the front door's own")]
+    ReservedName {
+        /// The name.
+        name: String,
+    },
+    /// The token that callers must have cannot be had.
+    #[error("the token of {whence}: {reason}")]
+    Token {
+        /// The file or the variable.
+        whence: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Spans cannot be sent there.
+    #[error("the collector `{url}`: {reason}")]
+    Collector {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// `--gateway` for functions that are behind none.
     #[error("deployment `{deployment}` is behind no gateway")]
     NoGateway {
@@ -59,6 +81,11 @@ impl FrontDoorError {
             Self::RuntimeApi(error) => error.hint(),
             Self::Nothing => "name a deployment.json with `--deployment`",
             Self::SameName { .. } => "serve them by two front doors, or deploy one under another name",
+            Self::ReservedName { .. } => "deploy it under another name",
+            Self::Token { .. } => "write one line of letters, digits and signs to it",
+            Self::Collector { .. } => {
+                "give a URL of plain http, as http://127.0.0.1:4318, of a collector that is nearby"
+            }
             Self::NoGateway { .. } => "leave `--gateway` out: it is for functions on OpenFaaS",
             Self::NoJsonForm { .. } => {
                 "convert the tensor inside the model, or call it with `tranche invoke`"
@@ -74,6 +101,9 @@ impl FrontDoorError {
             | Self::Aws(_)
             | Self::Nothing
             | Self::SameName { .. }
+            | Self::ReservedName { .. }
+            | Self::Token { .. }
+            | Self::Collector { .. }
             | Self::NoGateway { .. } => exit_code::USAGE,
             Self::RuntimeApi(_) => exit_code::REMOTE,
             Self::NoJsonForm { .. } => exit_code::UNSUPPORTED_MODEL,

@@ -1,19 +1,28 @@
 //! The front door: one URL for a deployed model.
 //!
-//! Takes a request in JSON, walks it through the deployment's functions with the driver, answers
-//! in JSON. [`serve`] is what both the small binary of its image and `tranche serve` run; it may
+//! Takes a request in JSON or by the Open Inference Protocol, walks it through the deployment's
+//! functions with the driver, and answers in the same way. [`serve`] is what both the small binary of its image and `tranche serve` run; it may
 //! serve several deployments at once. docs/formats/front-door.md is the contract.
 
+mod account;
+mod admission;
 mod answer;
+mod coding;
 mod describe;
 mod door;
 mod error;
+mod inference;
 mod lambda;
 mod line;
+mod metrics;
 mod options;
 mod reload;
 mod request;
 mod routes;
+mod run;
+mod stats;
+mod telemetry;
+mod token;
 
 pub use error::FrontDoorError;
 pub use lambda::serve_events;
@@ -22,13 +31,20 @@ pub use options::{FrontDoorOptions, read_deployment};
 
 use std::future::Future;
 use std::sync::Arc;
-use tracing::info;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
 use tranche_driver::Clouds;
 use tranche_schema::{Deployment, exit_code};
 use tranche_serving::lambda::RuntimeApi;
 use tranche_serving::{Listen, Listener, accept};
 
 use crate::door::Door;
+use crate::telemetry::{Exporter, Telemetry};
+
+/// Time for the last spans when told to stop.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// Runs a front door's process until it is told to stop and returns its exit code. On AWS Lambda it
 /// takes events instead of listening.
@@ -83,10 +99,14 @@ pub async fn serve_with(
     listening: impl FnOnce(Listen),
 ) -> Result<(), FrontDoorError> {
     options.server.check()?;
-    let door = Arc::new(Door::new(deployments, options, &clouds)?);
+    let (telemetry, exporting) = export(options)?;
+    let door = Arc::new(Door::new(deployments, options, &clouds, telemetry)?);
     let listener = Listener::bind(&options.server.listen).await?;
     let address = listener.address();
     info!(%address, deployments = door.models().len(), "listening");
+    if door.token.is_none() && matches!(&address, Listen::Tcp(address) if !address.ip().is_loopback()) {
+        warn!(%address, "others reach this address, and no token is asked for: see --token-file");
+    }
     listening(address);
     let warming = door.warm_up();
     let following = reload::follow(Arc::clone(&door), &options.deployments);
@@ -97,5 +117,24 @@ pub async fn serve_with(
     accept(listener, &options.server, &door.phase, service, stop).await;
     warming.abort();
     following.abort();
+    if let Some((stop, exporting)) = exporting {
+        let _ = stop.send(());
+        let _ = tokio::time::timeout(LAST_SPANS, exporting).await;
+    }
     Ok(())
+}
+
+/// What ends the exporter, and the exporter.
+type Exporting = (oneshot::Sender<()>, JoinHandle<()>);
+
+fn export(options: &FrontDoorOptions) -> Result<(Telemetry, Option<Exporting>), FrontDoorError> {
+    let Some(endpoint) = options.otlp.as_deref().filter(|endpoint| !endpoint.is_empty()) else {
+        return Ok((Telemetry::off(), None));
+    };
+    let service = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "tranche-front-door".to_owned());
+    let exporter = Exporter::new(endpoint, service)?;
+    let (telemetry, waiting) = Telemetry::on();
+    let (stop, stopped) = oneshot::channel();
+    let exporting = tokio::spawn(exporter.run(waiting, Arc::clone(&telemetry.counts), stopped));
+    Ok((telemetry, Some((stop, exporting))))
 }

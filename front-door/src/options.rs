@@ -1,3 +1,4 @@
+use secrecy::SecretString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tranche_schema::{Address, Deployment, Document as _};
@@ -24,6 +25,18 @@ pub struct FrontDoorOptions {
     #[arg(long = "request-deadline-ms", env = "TRANCHE_REQUEST_DEADLINE_MS", value_name = "MS",
           default_value = "60000", value_parser = milliseconds)]
     pub request_deadline: Duration,
+    /// Requests that wait for one of `--max-in-flight` places; more are answered 429
+    #[arg(long, env = "TRANCHE_MAX_WAITING", value_name = "COUNT", default_value_t = 64)]
+    pub max_waiting: usize,
+    /// File whose first line is the token that callers must send; without it TRANCHE_TOKEN is, if it is set
+    #[arg(long, env = "TRANCHE_TOKEN_FILE", value_name = "PATH")]
+    pub token_file: Option<PathBuf>,
+    /// The token itself, in place of a file's
+    #[arg(skip)]
+    pub token: Option<SecretString>,
+    /// Collector that takes traces by OTLP over HTTP: base URL, `/v1/traces` is appended
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp: Option<String>,
     /// How it serves
     #[command(flatten)]
     pub server: ServerOptions,
@@ -37,6 +50,10 @@ impl FrontDoorOptions {
             deployments: Vec::new(),
             gateway: None,
             request_deadline: Duration::from_secs(60),
+            max_waiting: 64,
+            token_file: None,
+            token: None,
+            otlp: None,
             server: ServerOptions::new(listen),
         }
     }

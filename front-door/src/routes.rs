@@ -1,29 +1,28 @@
-//! Paths, and a request's way to the driver.
+//! Paths, and what answers them.
 //!
-//! Further protocols are further routes: [`Route::of`] is the one place that reads paths, and
-//! [`infer`] takes any way to read a body and to write an answer.
+//! Further protocols are further routes: [`Route::of`] reads the paths of the plain door, and
+//! [`inference::answer`] those of the Open Inference Protocol; both end in [`invoke`].
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, HeaderMap, HeaderValue};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use tracing::debug;
-use tranche_driver::Call;
-use tranche_schema::ByteCount;
-use tranche_serving::{Answer, Phase, Refusal, echo, json_response, read_body, refuse, respond, too_large};
-use tranche_transport::{CALL_ID_HEADER, HEALTH_PATH, READY_PATH, TIMEOUT_HEADER, parse_go_duration};
+use tranche_driver::Answer as Answered;
+use tranche_schema::Deployment;
+use tranche_serving::{Answer, Phase, Refusal, echo, json_response, refuse, respond};
+use tranche_transport::{CALL_ID_HEADER, HEALTH_PATH, READY_PATH};
 
 use crate::door::{Door, Model};
-use crate::line::RequestLine;
-use crate::{answer as answers, describe, request as requests};
+use crate::inference;
+use crate::request::Tensors;
+use crate::run::{Protocol, Written, invoke};
+use crate::{answer as answers, describe, metrics, request as requests, token};
 
+/// Where metrics are.
+pub(crate) const METRICS_PATH: &str = "/metrics";
 /// Longest call id taken over.
 const MAX_CALL_ID_BYTES: usize = 256;
-/// Bodies beyond this are read and written beside the thread that moves bytes.
-const INLINE_BYTES: usize = 32 * 1024;
 
 /// What a path leads to.
 pub(crate) enum Route {
@@ -69,15 +68,47 @@ impl Route {
     }
 }
 
+/// JSON in, JSON out.
+#[derive(Clone)]
+struct Plain;
+
+impl Protocol for Plain {
+    type Asked = ();
+
+    fn read(&self, body: &Bytes, deployment: &Deployment) -> Result<(Tensors, ()), Refusal> {
+        Ok((requests::read(body, &deployment.inputs)?, ()))
+    }
+
+    fn write(&self, (): &(), answer: &Answered) -> std::io::Result<Written> {
+        answers::write(answer).map(Written::json)
+    }
+}
+
 /// Answers any request.
 pub(crate) async fn answer(door: Arc<Door>, request: Request<Incoming>) -> Answer {
     let call_id = request.headers().get(CALL_ID_HEADER).filter(|id| id.len() <= MAX_CALL_ID_BYTES).cloned();
-    let mut response = route(&door, request, call_id.as_ref()).await;
+    let path = request.uri().path();
+    let open = matches!(path, HEALTH_PATH | READY_PATH) || inference::is_health(path);
+    let allowed = if open { Ok(()) } else { token::check(door.token.as_ref(), request.headers()) };
+    let below = inference::below(path).map(str::to_owned);
+    let mut response = match (allowed, below) {
+        (Err(refusal), below) => {
+            door.metrics.refused("", refusal.code);
+            let refusal = refuse(request, door.options.server.max_body_bytes, refusal).await;
+            let mut response =
+                if below.is_some() { inference::refusal(refusal) } else { refusal.into_response() };
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
+        (Ok(()), Some(below)) => inference::answer(&door, request, &below, call_id.as_ref()).await,
+        (Ok(()), None) if path == METRICS_PATH => scrape(&door, request).await,
+        (Ok(()), None) => plain(&door, request, call_id.as_ref()).await,
+    };
     echo(&mut response, CALL_ID_HEADER, call_id);
     response
 }
 
-async fn route(door: &Door, request: Request<Incoming>, call_id: Option<&HeaderValue>) -> Answer {
+async fn plain(door: &Arc<Door>, request: Request<Incoming>, call_id: Option<&HeaderValue>) -> Answer {
     let path = request.uri().path();
     let Some(route) = Route::of(door, path) else {
         let models = door.models();
@@ -89,139 +120,47 @@ async fn route(door: &Door, request: Request<Incoming>, call_id: Option<&HeaderV
     match (&route, request.method()) {
         (Route::Health, &Method::GET) => json_response(StatusCode::OK, &describe::state(door)),
         (Route::Ready, &Method::GET) => {
-            let ready = door.is_ready() && *door.phase.borrow() == Phase::Serving;
-            let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+            let status = if serves(door) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             json_response(status, &describe::state(door))
         }
         (Route::Index, &Method::GET) => json_response(StatusCode::OK, &describe::models(door)),
         (Route::Model(model), &Method::GET) => json_response(StatusCode::OK, &describe::model(model)),
         (Route::Model(model) | Route::Invoke(model), &Method::POST) => {
-            let call_id = call_id.and_then(|id| Some(id.to_str().ok()?.to_owned()));
-            let line = RequestLine {
-                call_id,
-                deployment: model.deployment().name.clone(),
-                ..RequestLine::default()
-            };
-            invoke(door, model, request, line).await
+            invoke(door, model, request, call_id, Plain).await
         }
-        _ => {
-            let refusal = Refusal::method_not_allowed(request.method(), path, route.allowed());
-            let max_body_bytes = door.options.server.max_body_bytes;
-            let mut response = refuse(request, max_body_bytes, refusal).await.into_response();
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allowed()));
-            response
+        _ => not_allowed(door, request, route.allowed(), Refusal::into_response).await,
+    }
+}
+
+/// Whether every model is ready and the door is not about to close.
+pub(crate) fn serves(door: &Door) -> bool {
+    door.is_ready() && *door.phase.borrow() == Phase::Serving
+}
+
+async fn scrape(door: &Door, request: Request<Incoming>) -> Answer {
+    if request.method() != Method::GET {
+        return not_allowed(door, request, "GET", Refusal::into_response).await;
+    }
+    match door.metrics.write(door.now()) {
+        Ok(text) => respond(StatusCode::OK, metrics::MEDIA_TYPE, vec![text.into()]),
+        Err(error) => {
+            let hint = "this is a bug in tranche; please report it";
+            let message = format!("the metrics cannot be written: {error}");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Refusal::new(status, "front-door-failed", message, hint).into_response()
         }
     }
 }
 
-async fn invoke(
+/// 405, written as the protocol writes refusals.
+pub(crate) async fn not_allowed(
     door: &Door,
-    model: &Arc<Model>,
     request: Request<Incoming>,
-    mut line: RequestLine,
+    allowed: &'static str,
+    write: impl FnOnce(Refusal) -> Answer,
 ) -> Answer {
-    let arrived = Instant::now();
-    let (response, length) = match infer(door, model, request, arrived, &mut line).await {
-        Ok(text) => {
-            door.answered.fetch_add(1, Ordering::Relaxed);
-            let length = text.len();
-            (respond(StatusCode::OK, "application/json", vec![text]), length as u64)
-        }
-        Err(refusal) => {
-            debug!(code = refusal.code, "{}", refusal.message);
-            line.code = Some(refusal.code);
-            let response = refusal.into_response();
-            let length = response.body().size_hint().lower();
-            (response, length)
-        }
-    };
-    line.status = response.status().as_u16();
-    line.answer_bytes = ByteCount(length);
-    line.elapsed_ms = arrived.elapsed().into();
-    line.print();
+    let refusal = Refusal::method_not_allowed(request.method(), request.uri().path(), allowed);
+    let mut response = write(refuse(request, door.options.server.max_body_bytes, refusal).await);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
-}
-
-/// From a request's head to the bytes of its answer. What can be refused by the head alone is,
-/// before the body is read.
-async fn infer(
-    door: &Door,
-    model: &Arc<Model>,
-    request: Request<Incoming>,
-    arrived: Instant,
-    line: &mut RequestLine,
-) -> Result<Bytes, Refusal> {
-    let server = &door.options.server;
-    let declared = request.body().size_hint().exact();
-    let (time, wrong_time) = match time_for(door, request.headers()) {
-        Ok(time) => (time, None),
-        Err(refusal) => (Duration::ZERO, Some(refusal)),
-    };
-    let turned_away = if *door.phase.borrow() == Phase::Draining {
-        Some(Refusal::draining())
-    } else if declared.is_some_and(|bytes| bytes > server.max_body_bytes) {
-        Some(too_large(declared, server.max_body_bytes))
-    } else {
-        wrong_time
-    };
-    let permit = match (turned_away, Arc::clone(&door.in_flight).try_acquire_owned()) {
-        (None, Ok(permit)) => permit,
-        (refusal, _) => {
-            let refusal = refusal.unwrap_or_else(|| Refusal::busy(server.max_in_flight));
-            return Err(refuse(request, server.max_body_bytes, refusal).await);
-        }
-    };
-    let traceparent = text(request.headers(), "traceparent");
-    let body = read_body(request.into_body(), server, (arrived + time).into(), |_| None).await?;
-    line.body_bytes = ByteCount(body.len() as u64);
-    let read = {
-        let model = Arc::clone(model);
-        let length = body.len();
-        beside(length, move || requests::read(&body, &model.deployment().inputs)).await??
-    };
-    let call = Call { deadline: Some(time.saturating_sub(arrived.elapsed())), traceparent };
-    let answer = model.driver.invoke_as(read, &call).await.map_err(|failure| answers::refusal(&failure))?;
-    line.add(&answer);
-    let length = answer.outputs.iter().map(|(_, tensor)| tensor.data().len()).sum();
-    let written = beside(length, move || answers::write(&answer)).await?;
-    drop(permit);
-    written.map_err(|error| failed(&error.to_string()))
-}
-
-/// `X-Timeout`, but no longer than a request may take.
-fn time_for(door: &Door, headers: &HeaderMap) -> Result<Duration, Refusal> {
-    let most = door.options.server.bounded(door.options.request_deadline);
-    let Some(asked) = text(headers, TIMEOUT_HEADER) else { return Ok(most) };
-    parse_go_duration(&asked).filter(|time| !time.is_zero()).map(|time| time.min(most)).ok_or_else(|| {
-        Refusal::new(
-            StatusCode::BAD_REQUEST,
-            "bad-timeout",
-            format!("`X-Timeout: {asked}` is no time"),
-            "write it as Go does: 30s, 1m30s, 500ms",
-        )
-    })
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
-}
-
-/// Numbers of text take long; connections go on meanwhile.
-async fn beside<T: Send + 'static>(
-    length: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    if length <= INLINE_BYTES {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|error| failed(&error.to_string()))
-}
-
-fn failed(reason: &str) -> Refusal {
-    Refusal::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "front-door-failed",
-        format!("the answer cannot be made: {reason}"),
-        "this is a bug in tranche; please report it",
-    )
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use support::common::server::Fault;
 use support::{Door, X, Y, functions, read, values};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tranche_front_door::FrontDoorError;
+use tranche_front_door::{FrontDoorError, FrontDoorOptions};
 use tranche_schema::{Address, Deployment, Document as _, ElementType, OpenFaasDeployment};
 
 #[tokio::test]
@@ -114,7 +114,10 @@ async fn silence(deployment: &mut Deployment) -> tokio::net::TcpListener {
 async fn more_requests_than_it_may_hold_are_sent_away() {
     let (mut deployment, _functions) = functions("toy", vec![]).await;
     let _silent = silence(&mut deployment).await;
-    let door = Door::start(vec![deployment], |options| options.server.max_in_flight = 1).await;
+    let bounds = |options: &mut FrontDoorOptions| {
+        (options.server.max_in_flight, options.max_waiting) = (1, 0);
+    };
+    let door = Door::start(vec![deployment], bounds).await;
     let held = door.request("/", X).header("x-timeout", "2s").send();
     let held = tokio::spawn(held);
     while door.get("/_/health").await.1["in_flight"] != 1 {

@@ -73,6 +73,23 @@ async fn it_serves_and_ends_when_told() {
 }
 
 #[tokio::test]
+async fn the_environment_may_hold_the_token() {
+    let (deployment, _functions) = functions("toy", vec![]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deployment.json");
+    deployment.write(&path).unwrap();
+    let listen = ("TRANCHE_LISTEN", "127.0.0.1:0");
+    let mut process = start(&path, &[listen, ("TRANCHE_TOKEN", "s3cret")]);
+    let url = format!("http://{}/v2", process.address().await);
+    let client = reqwest::Client::new();
+    assert_eq!(client.get(&url).send().await.unwrap().status(), 401);
+    let sent = client.get(&url).header("authorization", "Bearer s3cret").send().await.unwrap();
+    assert_eq!(sent.status(), 200);
+    assert_eq!(start(&path, &[listen, ("TRANCHE_TOKEN", "")]).ended().await, Some(2));
+    assert_eq!(start(&path, &[listen, ("TRANCHE_TOKEN_FILE", "/nowhere")]).ended().await, Some(2));
+}
+
+#[tokio::test]
 async fn what_it_cannot_begin_with_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("deployment.json");

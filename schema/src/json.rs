@@ -50,6 +50,35 @@ impl<'de> DeserializeSeed<'de> for TensorSeed<'_> {
     }
 }
 
+/// Reads the elements alone of the tensor that is expected: a list in row-major order, or arrays
+/// nested as its shape says. Type and shape are told elsewhere, as in the Open Inference Protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct ElementsSeed<'a>(pub &'a TensorSpec);
+
+impl<'de> DeserializeSeed<'de> for ElementsSeed<'_> {
+    type Value = Tensor;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tensor, D::Error> {
+        let shape = &self.0.shape;
+        let mut elements = Elements::of(self.0).map_err(D::Error::custom)?;
+        deserializer.deserialize_any(Nested { elements: &mut elements, depth: 0 })?;
+        let lengths: Vec<u64> = elements.lengths.iter().map(|length| length.unwrap_or(0)).collect();
+        if lengths.is_empty() {
+            return Err(D::Error::custom("it is no list of elements"));
+        }
+        if lengths.len() > 1 && lengths != *shape {
+            return Err(D::Error::custom(mismatch(&lengths, self.0)));
+        }
+        if elements.count != elements.most {
+            return Err(D::Error::custom(format!(
+                "shape {shape:?} does not have {} elements",
+                elements.count
+            )));
+        }
+        elements.finish(shape.clone()).map_err(D::Error::custom)
+    }
+}
+
 fn mismatch(found: &[u64], expected: &TensorSpec) -> String {
     let TensorSpec { element_type, shape, .. } = expected;
     format!("it is {element_type} {found:?}, expected {element_type} {shape:?}")
@@ -343,7 +372,11 @@ pub fn write_tensors_json(sink: &mut impl Write, tensors: &[(String, Tensor)]) -
     sink.write_all(b"\n}\n")
 }
 
-fn write_elements(sink: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
+/// Writes the elements in row-major order, separated by commas, without brackets.
+///
+/// # Errors
+/// When the sink fails. Tensors that [`has_json_form`] denies are the caller's to refuse.
+pub fn write_elements(sink: &mut impl Write, tensor: &Tensor) -> io::Result<()> {
     if let Some(strings) = tensor.strings() {
         return join(sink, strings.into_iter().map(|text| serde_json::to_string(text).unwrap_or_default()));
     }

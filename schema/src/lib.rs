@@ -37,7 +37,7 @@ pub use element_type::ElementType;
 pub use ensemble::*;
 pub use image::*;
 pub use itinerary::{Destination, Itinerary, Stop, to_ascii_json};
-pub use json::{TensorSeed, has_json_form, write_tensors_json};
+pub use json::{ElementsSeed, TensorSeed, has_json_form, write_elements, write_tensors_json};
 pub use lambda::*;
 pub use lock::Lock;
 pub use manifest::*;

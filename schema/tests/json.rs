@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 use serde::de::DeserializeSeed as _;
-use tranche_schema::{ElementType, Tensor, TensorSeed, TensorSpec, write_tensors_json};
+use tranche_schema::{
+    ElementType, ElementsSeed, Tensor, TensorSeed, TensorSpec, write_elements, write_tensors_json,
+};
 
 fn spec(element_type: ElementType, shape: &[u64]) -> TensorSpec {
     TensorSpec { name: "x".to_owned(), element_type, shape: shape.to_vec() }
@@ -14,6 +16,12 @@ fn read(text: &str, spec: &TensorSpec) -> Result<Tensor, String> {
     let tensor = TensorSeed(spec).deserialize(&mut deserializer).map_err(|error| error.to_string())?;
     deserializer.end().map_err(|error| error.to_string())?;
     Ok(tensor)
+}
+
+/// The same of elements alone.
+fn read_elements(text: &str, spec: &TensorSpec) -> Result<Tensor, String> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    ElementsSeed(spec).deserialize(&mut deserializer).map_err(|error| error.to_string())
 }
 
 /// The tensor `x` of an object as written.
@@ -37,6 +45,34 @@ fn both_forms_are_read_in_any_order_of_fields() {
     assert_eq!(read("7", &spec(ElementType::Int64, &[])), Ok(Tensor::from_i64(vec![], &[7]).unwrap()));
     let strings = read(r#"["a", "tranché"]"#, &spec(ElementType::String, &[2])).unwrap();
     assert_eq!(strings.strings().unwrap(), ["a", "tranché"]);
+}
+
+#[test]
+fn elements_alone_are_flat_or_nested_as_the_shape_says() {
+    let expected = spec(ElementType::Float32, &[2, 2]);
+    let tensor = Tensor::from_f32(vec![2, 2], &[1.0, 2.5, -3.0, 0.0]).unwrap();
+    for text in ["[1, 2.5, -3, 0]", "[[1, 2.5], [-3, 0]]"] {
+        assert_eq!(read_elements(text, &expected).as_ref(), Ok(&tensor), "{text}");
+    }
+    let mut written = b"[".to_vec();
+    write_elements(&mut written, &tensor).unwrap();
+    assert_eq!(written, b"[1.0, 2.5, -3.0, 0.0");
+    assert_eq!(
+        read_elements("[7]", &spec(ElementType::Int64, &[])),
+        Tensor::from_i64(vec![], &[7]).map_err(|_| String::new())
+    );
+    assert!(read_elements("[]", &spec(ElementType::Int64, &[0, 3])).is_ok());
+    for (text, reason) in [
+        ("[1, 2, 3]", "shape [2, 2] does not have 3 elements"),
+        ("[1, 2, 3, 4, 5]", "it has more elements than float32 [2, 2]"),
+        ("[[1], [2], [3], [4]]", "it is float32 [4, 1], expected float32 [2, 2]"),
+        ("[[1, 2], [3]]", "arrays of 2 and of 1 elements lie side by side"),
+        ("1", "it is no list of elements"),
+        (r#"{"shape": [2, 2], "data": [1, 2, 3, 4]}"#, "invalid type: map"),
+    ] {
+        let refused = read_elements(text, &expected).unwrap_err();
+        assert!(refused.starts_with(reason), "{text}: {refused}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use hyper::header::EXPECT;
 use hyper::{Request, StatusCode};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
-use tranche_transport::aligned_buffer;
+use tranche_transport::{aligned_buffer, buffer_aligned_at};
 
 use crate::{Refusal, ServerOptions};
 
@@ -23,6 +23,21 @@ const LINGER: Duration = Duration::from_secs(1);
 /// # Errors
 /// A refusal when the body is too large, ends early, pauses too long or is not whole in time.
 pub async fn read_body(
+    body: Incoming,
+    options: &ServerOptions,
+    deadline: Instant,
+    announced: impl Fn(&[u8]) -> Option<u64>,
+) -> Result<Bytes, Refusal> {
+    read_body_aligned_at(0, body, options, deadline, announced).await
+}
+
+/// [`read_body`], with the byte at `aligned_at` aligned instead of the first: for tensors behind a
+/// head of that length.
+///
+/// # Errors
+/// As [`read_body`].
+pub async fn read_body_aligned_at(
+    aligned_at: usize,
     mut body: Incoming,
     options: &ServerOptions,
     deadline: Instant,
@@ -33,7 +48,7 @@ pub async fn read_body(
     let declared = body.size_hint().exact();
     let mut told = declared.is_some();
     let reserved = declared.unwrap_or(UNDECLARED_BYTES).min(max_bytes);
-    let mut buffer = aligned_buffer(usize::try_from(reserved).unwrap_or(0));
+    let mut buffer = buffer_aligned_at(aligned_at, usize::try_from(reserved).unwrap_or(0));
     let slow = || {
         Refusal::new(
             StatusCode::REQUEST_TIMEOUT,

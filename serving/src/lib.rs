@@ -18,7 +18,7 @@ mod watchdog;
 
 pub use accept::{Phase, accept, becomes};
 pub use answer::{Answer, Chunks, Refusal, echo, json_response, respond};
-pub use body::{discard, read_body, refuse, too_large};
+pub use body::{discard, read_body, read_body_aligned_at, refuse, too_large};
 pub use error::ServingError;
 pub use init::run;
 pub use listen::{Listen, Listener};

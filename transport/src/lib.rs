@@ -36,7 +36,7 @@ mod shared;
 mod tensor;
 mod wire;
 
-pub use buffer::aligned_buffer;
+pub use buffer::{aligned_buffer, buffer_aligned_at};
 pub use codec::ZSTD_LEVEL;
 pub use error::FrameError;
 pub use frame::{ALIGNMENT, FIXED_HEADER_BYTES, Frame, MAGIC, VERSION};

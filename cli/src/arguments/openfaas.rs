@@ -172,9 +172,18 @@ pub struct ServeArguments {
     /// Seconds that one request may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub deadline: u64,
-    /// Requests at one time; more are answered 429
+    /// Requests at one time; more wait
     #[arg(long, value_name = "COUNT", default_value_t = 16)]
     pub max_in_flight: usize,
+    /// Requests that wait; more are answered 429
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    pub max_waiting: usize,
+    /// File with the token that callers must send [default: TRANCHE_TOKEN, if it is set]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Collector of traces, by OTLP over HTTP [default: OTEL_EXPORTER_OTLP_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
     /// Largest request body, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 256)]
     pub max_body: u64,

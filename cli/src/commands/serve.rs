@@ -33,6 +33,9 @@ pub fn run(context: &Context, arguments: &ServeArguments) -> Result<(), Failure>
         .collect::<Result<_, _>>()?;
     options.request_deadline = Duration::from_secs(arguments.deadline);
     options.server.max_in_flight = arguments.max_in_flight;
+    options.max_waiting = arguments.max_waiting;
+    options.token_file.clone_from(&arguments.token_file);
+    options.otlp = arguments.otlp.clone().or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok());
     options.server.max_body_bytes = arguments.max_body << 20;
     let names = arguments.names.clone();
     let served = tranche_serving::run(async |stop| {

@@ -17,6 +17,7 @@ use tranche_transport::parse_go_duration;
 use crate::door::{Door, Model};
 use crate::line::RequestLine;
 use crate::routes::Route;
+use crate::telemetry::Telemetry;
 use crate::{FrontDoorError, FrontDoorOptions, answer as answers, describe, request as requests};
 use event::{Event, UrlRequest};
 
@@ -31,9 +32,9 @@ const MARGIN: Duration = Duration::from_millis(250);
 pub async fn serve_events(options: &FrontDoorOptions, api: &RuntimeApi) -> Result<(), FrontDoorError> {
     let deployments = options.deployments.iter().map(|path| in_task(path)).collect();
     let options = &FrontDoorOptions { deployments, ..options.clone() };
-    let opened = options
-        .read_deployments()
-        .and_then(|deployments| Door::new(deployments, options, &tranche_driver::Clouds::default()));
+    let opened = options.read_deployments().and_then(|deployments| {
+        Door::new(deployments, options, &tranche_driver::Clouds::default(), Telemetry::off())
+    });
     let door = match opened {
         Ok(door) => door,
         Err(error) => {
@@ -147,7 +148,8 @@ async fn infer(
     };
     let walked = async {
         let inputs = requests::read(body, &deployment.inputs)?;
-        let call = Call { deadline: Some(time.saturating_sub(arrived.elapsed())), traceparent };
+        let call =
+            Call { deadline: Some(time.saturating_sub(arrived.elapsed())), traceparent, ..Call::default() };
         let answered = model.driver.invoke_as(inputs, &call).await;
         let mut answer = answered.map_err(|failure| answers::refusal(&failure))?;
         line.add(&answer);

@@ -4,6 +4,10 @@
 #[path = "../../../driver/tests/common/mod.rs"]
 pub mod common;
 
+pub mod clients;
+pub mod collector;
+pub mod echo;
+
 use common::deployment;
 use common::server::{Fault, Function};
 use serde_json::Value;
