@@ -26,11 +26,13 @@ pub mod aws;
 mod buffer;
 mod codec;
 mod error;
+mod folder;
 mod frame;
 mod header;
 mod http;
 pub mod lambda;
 mod limits;
+mod pool;
 mod shared;
 mod tensor;
 mod wire;
@@ -45,5 +47,6 @@ pub use http::{
     TIMEOUT_HEADER, TRAIL_HEADER, call_id, parse_go_duration,
 };
 pub use limits::FrameLimits;
+pub use pool::{PoolLimits, SlotPool, SlotWriter};
 pub use shared::{LeaseReference, SharedError, SharedFolder, Swept};
 pub use tensor::{CodedTensor, ObjectReference, Payload, Placement};
