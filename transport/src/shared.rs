@@ -208,10 +208,9 @@ impl SharedFolder {
         let mut swept = Swept::default();
         for (name, status) in self.folder.files()? {
             let (forgotten, bytes) = match name.strip_prefix(POOL_PREFIX) {
-                Some(pool) => (
-                    pool::is_forgotten(&self.folder, pool, &status, older_than),
-                    pool::memory_bytes(&status),
-                ),
+                Some(pool) => {
+                    (pool::is_forgotten(&self.folder, pool, &status, older_than), pool::memory_bytes(&status))
+                }
                 None => (
                     valid_name(&name) && pool::is_older(&status, older_than),
                     u64::try_from(status.st_size).unwrap_or(0),
@@ -308,7 +307,9 @@ impl SharedError {
                 "something changed the file after it was written; only functions may write here"
             }
             Self::Released { .. } => "its request has ended, or took too long; run the request again",
-            Self::PoolFull { .. } => "send it in a file of its own, or inline; slots come free as requests end",
+            Self::PoolFull { .. } => {
+                "send it in a file of its own, or inline; slots come free as requests end"
+            }
             Self::File { .. } => {
                 "check that the shared folder has space; a file that is gone was released, so run the request again"
             }

@@ -93,11 +93,9 @@ impl SlotPool {
         let owner = &self.owner;
         let full = || SharedError::PoolFull { bytes: bytes as u64 };
         let needed = (bytes.max(1) as u64).checked_next_multiple_of(PAGE).ok_or_else(full)?;
-        let mut books = owner.books();
-        let (number, slot, claim) = owner.claim(&books, needed).ok_or_else(full)?;
-        step::reached("claimed");
-        let provided = owner.provide(&mut books, number, needed);
-        drop(books);
+        let found = owner.take(&mut owner.books(), needed);
+        let found = found.map_err(|source| owner.folder.failed(&owner.file_name(), source))?;
+        let (number, slot, claim) = found.ok_or_else(full)?;
         let offset = usize::try_from(slot.offset).unwrap_or(usize::MAX);
         let writer = SlotWriter {
             owner: Arc::clone(owner),
@@ -105,12 +103,7 @@ impl SlotPool {
             bytes: ClaimedBytes::new(Arc::clone(&owner.memory), offset, bytes, claim),
         };
         step::reached("reserved");
-        // From here on the writer gives the slot back.
-        match provided {
-            Ok(true) if writer.bytes.is_some() => Ok(writer),
-            Ok(_) => Err(full()),
-            Err(source) => Err(owner.folder.failed(&owner.file_name(), source)),
-        }
+        if writer.bytes.is_some() { Ok(writer) } else { Err(full()) }
     }
 
     /// Copies `bytes` into a slot and publishes it.
@@ -177,28 +170,39 @@ impl Owner {
         format!("{POOL_PREFIX}{}", self.name)
     }
 
-    /// The smallest free slot that can take `needed` bytes, else the first whose lease is too old.
-    fn claim(&self, books: &Books, needed: u64) -> Option<(usize, Slot, Claim)> {
+    /// The smallest free slot that can take `needed` bytes and for which there is memory, claimed
+    /// and with that memory. Where there is none, leases that are too old end for it.
+    fn take(&self, books: &mut Books, needed: u64) -> io::Result<Option<(usize, Slot, Claim)>> {
         let first = self.slots.partition_point(|slot| slot.capacity < needed);
-        let fitting = || self.slots.iter().enumerate().skip(first);
-        let free = fitting().find_map(|(number, &slot)| {
-            self.claim_slot(number, Phase::Free).map(|claim| (number, slot, claim))
-        });
-        free.or_else(|| {
-            let old = fitting().filter(|&(number, _)| self.is_old(books, number));
-            old.map(|(number, &slot)| (number, slot)).find_map(|(number, slot)| {
-                // A reader that still reads may go on: its lease stays.
-                let held = self.is_held(number);
-                let claim = (!held).then(|| self.claim_slot(number, Phase::Leased)).flatten()?;
-                Some((number, slot, claim))
-            })
-        })
+        for old_too in [false, true] {
+            for (number, &slot) in self.slots.iter().enumerate().skip(first) {
+                let Some(claim) = self.claim(books, number, old_too) else { continue };
+                step::reached("claimed");
+                let provided = self.provide(books, number, needed, old_too);
+                if matches!(provided, Ok(true)) {
+                    return Ok(Some((number, slot, claim)));
+                }
+                self.abandon(number, &claim);
+                provided?;
+            }
+        }
+        Ok(None)
     }
 
-    fn claim_slot(&self, number: usize, phase: Phase) -> Option<Claim> {
+    /// Claims a slot that is free, or one whose lease is too old, and that nobody reads.
+    fn claim(&self, books: &Books, number: usize, old_too: bool) -> Option<Claim> {
         let word = self.header.word(layout::index(number, Field::State))?;
         let found = word::state(word);
-        found.is(phase).then(|| word::claim(word, found, || self.is_held(number))).flatten()
+        // A lease whose reader still reads is left as it is.
+        let old =
+            || old_too && found.is(Phase::Leased) && self.is_old(books, number) && !self.is_held(number);
+        (found.is(Phase::Free) || old()).then(|| word::claim(word, found, || self.is_held(number))).flatten()
+    }
+
+    fn abandon(&self, number: usize, claim: &Claim) {
+        if let Some(word) = self.header.word(layout::index(number, Field::State)) {
+            word::abandon(word, claim);
+        }
     }
 
     /// Whether a reader holds the slot; one that cannot be asked about is taken for held.
@@ -212,8 +216,8 @@ impl Owner {
     }
 
     /// Takes memory for the first `needed` bytes of a claimed slot. `false` where the pool would
-    /// hold more than it may, even after it has given back what is not in use.
-    fn provide(&self, books: &mut Books, number: usize, needed: u64) -> io::Result<bool> {
+    /// hold more than it may, even after others have given back what they do not use.
+    fn provide(&self, books: &mut Books, number: usize, needed: u64, old_too: bool) -> io::Result<bool> {
         let (Some(&has), Some(slot)) = (books.allocated.get(number), self.slots.get(number)) else {
             return Ok(false);
         };
@@ -226,7 +230,7 @@ impl Owner {
             if fits(books) {
                 break;
             }
-            self.give_back(books, other);
+            self.give_back(books, other, old_too);
         }
         if !fits(books) {
             return Ok(false);
@@ -237,21 +241,16 @@ impl Owner {
     }
 
     /// Returns the memory of a slot that nobody uses.
-    fn give_back(&self, books: &mut Books, number: usize) {
-        let Some(slot) = self.slots.get(number) else { return };
+    fn give_back(&self, books: &mut Books, number: usize, old_too: bool) {
         let has = books.allocated.get(number).copied().unwrap_or(0);
-        if has == 0 {
-            return;
-        }
-        let Some(claim) = self.claim_slot(number, Phase::Free) else { return };
+        let (Some(slot), true) = (self.slots.get(number), has > 0) else { return };
+        let Some(claim) = self.claim(books, number, old_too) else { return };
         step::reached("giving back");
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         if rustix::fs::fallocate(&self.file, flags, slot.offset, has).is_ok() {
             books.set(number, 0);
         }
-        if let Some(word) = self.header.word(layout::index(number, Field::State)) {
-            word::abandon(word, &claim);
-        }
+        self.abandon(number, &claim);
     }
 }
 
@@ -271,8 +270,7 @@ impl Drop for Owner {
         let _ = set_lock(&self.file, OWNER_BYTE, Lock::Unlock);
         step::reached("given up");
         fence(Ordering::SeqCst);
-        let leased =
-            |slot| slot_state(&self.header, slot).is_some_and(|state| state.is(Phase::Leased));
+        let leased = |slot| slot_state(&self.header, slot).is_some_and(|state| state.is(Phase::Leased));
         if !(0..self.slots.len()).any(leased) {
             let _ = self.folder.remove(&self.file_name());
         }
@@ -308,8 +306,8 @@ impl SlotWriter {
         let claim = bytes.claim();
         word::publish(word, claim);
         step::reached("published");
-        let name =
-            SlotName { pool: &self.owner.name, slot: self.number, generation: claim.generation() }.to_string();
+        let name = SlotName { pool: &self.owner.name, slot: self.number, generation: claim.generation() }
+            .to_string();
         Ok(LeaseReference { name, offset: 0, length: bytes.bytes().len() as u64 })
     }
 }
@@ -330,9 +328,8 @@ impl DerefMut for SlotWriter {
 
 impl Drop for SlotWriter {
     fn drop(&mut self) {
-        let word = self.owner.header.word(layout::index(self.number, Field::State));
-        if let (Some(bytes), Some(word)) = (self.bytes.take(), word) {
-            word::abandon(word, bytes.claim());
+        if let Some(bytes) = self.bytes.take() {
+            self.owner.abandon(self.number, bytes.claim());
             step::reached("abandoned");
         }
     }

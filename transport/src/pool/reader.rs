@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::layout::{self, Field, OWNER_BYTE, POOL_PREFIX, Slot, SlotName, slot_byte, slot_state};
 use super::memory::{Header, HeldBytes, Lock, Memory, is_locked, set_lock};
-use super::word::{self, Phase, State};
 use super::step;
+use super::word::{self, Phase, State};
 use crate::folder::{Folder, is_private, is_regular};
 use crate::{LeaseReference, SharedError};
 
