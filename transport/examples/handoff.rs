@@ -196,13 +196,13 @@ impl Producer {
                 let mut writer = self.folder.reserve(size)?;
                 writer.fill(round); // As an engine writes its output.
                 let (began, started) = (now()?, Instant::now());
-                (began, started, Some(writer.publish()?))
+                (began, started, Some(writer.publish()))
             }
             Way::SlotCopied => {
                 let (began, started) = (now()?, Instant::now());
                 let mut writer = self.folder.reserve(size)?;
                 writer.copy_from_slice(&self.source);
-                (began, started, Some(writer.publish()?))
+                (began, started, Some(writer.publish()))
             }
             Way::File => {
                 let (began, started) = (now()?, Instant::now());

@@ -96,14 +96,10 @@ impl SlotPool {
         let found = owner.take(&mut owner.books(), needed);
         let found = found.map_err(|source| owner.folder.failed(&owner.file_name(), source))?;
         let (number, slot, claim) = found.ok_or_else(full)?;
-        let offset = usize::try_from(slot.offset).unwrap_or(usize::MAX);
-        let writer = SlotWriter {
-            owner: Arc::clone(owner),
-            number,
-            bytes: ClaimedBytes::new(Arc::clone(&owner.memory), offset, bytes, claim),
-        };
+        let offset = usize::try_from(slot.offset).map_err(|_| full())?;
+        let bytes = ClaimedBytes::new(Arc::clone(&owner.memory), offset, bytes, claim).ok_or_else(full)?;
         step::reached("reserved");
-        if writer.bytes.is_some() { Ok(writer) } else { Err(full()) }
+        Ok(SlotWriter { owner: Arc::clone(owner), number, bytes, published: false })
     }
 
     /// Copies `bytes` into a slot and publishes it.
@@ -113,7 +109,7 @@ impl SlotPool {
     pub fn write(&self, bytes: &[u8]) -> Result<LeaseReference, SharedError> {
         let mut writer = self.reserve(bytes.len())?;
         writer.copy_from_slice(bytes);
-        writer.publish()
+        Ok(writer.publish())
     }
 
     /// Bytes of memory that the slots take, in use or not.
@@ -283,32 +279,32 @@ impl Drop for Owner {
 pub struct SlotWriter {
     owner: Arc<Owner>,
     number: usize,
-    bytes: Option<ClaimedBytes>,
+    bytes: ClaimedBytes,
+    published: bool,
 }
 
 impl SlotWriter {
     /// Lets others read the slot. Whoever ends the request releases the lease.
-    ///
-    /// # Errors
-    /// Never for a slot that [`SlotPool::reserve`] gave.
-    pub fn publish(mut self) -> Result<LeaseReference, SharedError> {
-        let word = self.owner.header.word(layout::index(self.number, Field::State));
-        let (Some(bytes), Some(word)) = (self.bytes.take(), word) else {
-            return Err(SharedError::PoolFull { bytes: 0 });
-        };
-        if let Some(published) = self.owner.books().published.get_mut(self.number) {
+    #[must_use = "a lease that nobody releases keeps its slot until it is old"]
+    pub fn publish(mut self) -> LeaseReference {
+        let owner = &self.owner;
+        if let Some(published) = owner.books().published.get_mut(self.number) {
             *published = Some(Instant::now());
         }
-        if let Some(published) = self.owner.header.word(layout::index(self.number, Field::Published)) {
+        if let Some(published) = owner.header.word(layout::index(self.number, Field::Published)) {
             published.store(now_ms(), Ordering::Relaxed);
         }
+        let claim = self.bytes.claim();
+        let name = SlotName { pool: &owner.name, slot: self.number, generation: claim.generation() };
+        let lease = LeaseReference { name: name.to_string(), offset: 0, length: self.len() as u64 };
         step::reached("written");
-        let claim = bytes.claim();
-        word::publish(word, claim);
+        // Once the slot is published it is not this writer's any more, whatever happens here.
+        self.published = true;
+        if let Some(word) = owner.header.word(layout::index(self.number, Field::State)) {
+            word::publish(word, claim);
+        }
         step::reached("published");
-        let name = SlotName { pool: &self.owner.name, slot: self.number, generation: claim.generation() }
-            .to_string();
-        Ok(LeaseReference { name, offset: 0, length: bytes.bytes().len() as u64 })
+        lease
     }
 }
 
@@ -316,20 +312,20 @@ impl Deref for SlotWriter {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.bytes.as_ref().map_or(&[], ClaimedBytes::bytes)
+        self.bytes.bytes()
     }
 }
 
 impl DerefMut for SlotWriter {
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.bytes.as_mut().map_or(&mut [], ClaimedBytes::bytes_mut)
+        self.bytes.bytes_mut()
     }
 }
 
 impl Drop for SlotWriter {
     fn drop(&mut self) {
-        if let Some(bytes) = self.bytes.take() {
-            self.owner.abandon(self.number, bytes.claim());
+        if !self.published {
+            self.owner.abandon(self.number, self.bytes.claim());
             step::reached("abandoned");
         }
     }

@@ -81,7 +81,7 @@ impl World {
             Act::Reserve { peer, bytes } => self.reserve(peer, bytes),
             Act::Publish(index) => {
                 if let Some((writer, filled)) = take(&mut self.writers, index) {
-                    self.leases.push(Lease { reference: writer.publish().unwrap(), filled, ended: false });
+                    self.leases.push(Lease { reference: writer.publish(), filled, ended: false });
                 }
             }
             Act::Abandon(index) => drop(take(&mut self.writers, index)),
