@@ -82,8 +82,9 @@ fn assert_right(answer: &tranche_driver::Answer) {
     assert_eq!(answer.outputs, [("y".to_owned(), expected)]);
 }
 
-fn files(folder: &Path) -> usize {
-    std::fs::read_dir(folder.join("shared")).unwrap().count()
+/// Shared tensors that nobody has released.
+fn leases(folder: &Path) -> u64 {
+    SharedFolder::open(&folder.join("shared")).unwrap().leases().unwrap()
 }
 
 #[tokio::test]
@@ -127,7 +128,7 @@ async fn connections_are_used_again_and_requests_are_traced() {
 async fn mapped_tensors_are_passed_on_and_released() {
     let setup = setup(vec![], quick(), true);
     assert_right(&setup.driver.invoke(x()).await.unwrap());
-    eventually("released", || files(setup.folder.path()) == 0).await;
+    eventually("released", || leases(setup.folder.path()) == 0).await;
     assert!(setup.shared.is_some());
 }
 
@@ -179,7 +180,7 @@ async fn message(fault: Fault, mapped: bool) -> String {
     assert_eq!(error.exit_code(), exit_code::REMOTE);
     assert!(!error.hint().is_empty());
     if mapped {
-        eventually(&format!("released after {fault:?}"), || files(setup.folder.path()) == 0).await;
+        eventually(&format!("released after {fault:?}"), || leases(setup.folder.path()) == 0).await;
     }
     assert_eq!(setup.functions[0].requests.lock().unwrap().len(), 1, "{fault:?} is final");
     error.to_string()
@@ -218,7 +219,7 @@ async fn a_function_that_hangs_ends_at_the_deadline() {
     assert!(started.elapsed() < Duration::from_secs(2));
     assert!(matches!(error, DriverError::Deadline { .. }), "{error}");
     assert!(error.to_string().starts_with("no answer within 0.3 s; waiting for `left`"), "{error}");
-    eventually("released", || files(setup.folder.path()) == 0).await;
+    eventually("released", || leases(setup.folder.path()) == 0).await;
 }
 
 #[tokio::test]
@@ -237,7 +238,7 @@ async fn too_many_failures_are_an_error_that_counts_them() {
     let setup = setup(faults, Options { retry, ..quick() }, true);
     let error = setup.driver.invoke(x()).await.unwrap_err();
     insta::assert_snapshot!(error, @"function `left` failed 3 times: HTTP 503: loading");
-    eventually("released", || files(setup.folder.path()) == 0).await;
+    eventually("released", || leases(setup.folder.path()) == 0).await;
 }
 
 #[tokio::test]
@@ -246,7 +247,7 @@ async fn a_request_that_is_dropped_releases_its_tensors() {
     let request = setup.driver.invoke(x());
     assert!(tokio::time::timeout(Duration::from_millis(200), request).await.is_err());
     assert_eq!(setup.functions[1].requests.lock().unwrap().len(), 1, "`right` has answered");
-    eventually("released", || files(setup.folder.path()) == 0).await;
+    eventually("released", || leases(setup.folder.path()) == 0).await;
 }
 
 #[tokio::test]

@@ -409,10 +409,10 @@ async fn without_a_shared_folder_outputs_travel_inline() {
 
 /// A lease in an answer that nobody reads would stay until it is swept.
 #[tokio::test]
-async fn files_of_an_answer_nobody_waits_for_are_removed() {
+async fn leases_of_an_answer_nobody_waits_for_are_released() {
     let temporary = tempfile::tempdir().unwrap();
     let path = temporary.path().join("shared");
-    SharedFolder::create(&path).unwrap();
+    let folder = SharedFolder::create(&path).unwrap();
     let mut setup = holding().options({
         let path = path.clone();
         move |options| options.shared_folder = Some(path)
@@ -426,7 +426,7 @@ async fn files_of_an_answer_nobody_waits_for_are_removed() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     server.engine.run.open();
     server.in_flight(0).await;
-    support::wait_for(|| std::fs::read_dir(&path).unwrap().count() == 0).await;
+    support::wait_for(|| folder.leases().unwrap() == 0).await;
 }
 
 #[tokio::test]

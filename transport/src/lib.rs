@@ -1,8 +1,8 @@
 //! The frame, its codecs and its channels.
 //!
 //! A [`Frame`] is what one function sends another: a [`RequestHeader`] and a table of
-//! [`CodedTensor`]s, each with its bytes inline, in a file that both sides map
-//! ([`SharedFolder`]), or behind an object reference. Parsing a frame reads its header
+//! [`CodedTensor`]s, each with its bytes inline, in memory that both sides map
+//! ([`SharedFolder`], [`SlotPool`]), or behind an object reference. Parsing a frame reads its header
 //! alone; payloads stay coded until somebody calls [`CodedTensor::decode`], so a driver
 //! passes a tensor on by moving the `CodedTensor` into the next frame.
 //!
@@ -26,12 +26,14 @@ pub mod aws;
 mod buffer;
 mod codec;
 mod error;
+mod folder;
 mod frame;
 mod header;
 mod http;
 pub mod lambda;
 mod limits;
 mod measure;
+mod pool;
 mod shared;
 mod tensor;
 mod wire;
@@ -47,5 +49,6 @@ pub use http::{
 };
 pub use limits::FrameLimits;
 pub use measure::{CodecMeasurement, measure_codec};
+pub use pool::{PoolLimits, SlotPool, SlotWriter};
 pub use shared::{LeaseReference, SharedError, SharedFolder, Swept};
 pub use tensor::{CodedTensor, ObjectReference, Payload, Placement};

@@ -2,25 +2,23 @@
 
 use bytes::Bytes;
 use memmap2::MmapOptions;
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Characters of a name: 32 of 36 give 165 bits, which nobody guesses.
-const NAME_BYTES: usize = 32;
-const TEMPORARY_PREFIX: &str = "tmp-";
-const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+use crate::folder::{Folder, TEMPORARY_PREFIX, is_regular, random_name};
+use crate::pool::{self, POOL_PREFIX, PoolLimits, Readers, SlotName, SlotPool, SlotWriter};
 
-/// Bytes of a file in a [`SharedFolder`].
+/// Bytes of a file, or of a slot of a pool, in a [`SharedFolder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseReference {
-    /// The file's name, `[a-z0-9-]`.
+    /// The file's name, `[a-z0-9-]`; or the pool's characters, the slot and its generation, as in
+    /// `…-1f-2a` (docs/formats/shared-memory.md).
     pub name: String,
-    /// First byte meant.
+    /// First byte meant, from the beginning of the file or the slot.
     pub offset: u64,
     /// How many.
     pub length: u64,
@@ -46,11 +44,14 @@ pub struct Swept {
     pub bytes: u64,
 }
 
-/// A folder of one user whose files are written once, mapped by others, and removed.
+/// A folder of one user whose files are mapped by others: slots of pools, which are used again,
+/// and files that are written once and removed.
 #[derive(Debug)]
 pub struct SharedFolder {
-    path: PathBuf,
-    folder: OwnedFd,
+    folder: Arc<Folder>,
+    /// This process's own pool, made when it is first needed.
+    pool: Mutex<Option<SlotPool>>,
+    readers: Readers,
 }
 
 impl SharedFolder {
@@ -71,24 +72,50 @@ impl SharedFolder {
     /// When it is not a folder, is a symbolic link, or belongs to or is open to others:
     /// a map of a file that somebody else can shorten is a crash waiting.
     pub fn open(path: &Path) -> Result<Self, SharedError> {
-        let refuse = |source| SharedError::Folder { path: path.to_owned(), source };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let folder =
-            rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|errno| refuse(errno.into()))?;
-        let status = rustix::fs::fstat(&folder).map_err(|errno| refuse(errno.into()))?;
-        if status.st_uid != rustix::process::geteuid().as_raw() || status.st_mode & 0o077 != 0 {
-            return Err(refuse(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "it must belong to this user and be open to no other (mode 0700)",
-            )));
-        }
-        Ok(Self { path: path.to_owned(), folder })
+        let folder = Arc::new(Folder::open(path)?);
+        Ok(Self { folder, pool: Mutex::new(None), readers: Readers::default() })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.folder.path
+    }
+
+    pub(crate) fn folder(&self) -> &Arc<Folder> {
+        &self.folder
+    }
+
+    /// A slot of this process's pool, to be written in place and published. The pool is made
+    /// when it is first asked for, with [`PoolLimits::default`].
+    ///
+    /// # Errors
+    /// As [`SlotPool::create`] and [`SlotPool::reserve`]. [`SharedFolder::write`] may work still.
+    pub fn reserve(&self, bytes: usize) -> Result<SlotWriter, SharedError> {
+        self.pool()?.reserve(bytes)
+    }
+
+    /// Copies `bytes` into a slot of this process's pool, or to a new file where there is none.
+    ///
+    /// # Errors
+    /// When the folder is full or not writable.
+    pub fn place(&self, bytes: &[u8]) -> Result<LeaseReference, SharedError> {
+        match self.pool().and_then(|pool| pool.write(bytes)) {
+            Ok(lease) => Ok(lease),
+            Err(_) => self.write(bytes),
+        }
+    }
+
+    fn pool(&self) -> Result<SlotPool, SharedError> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*pool {
+            Some(made) if made.is_reachable() => Ok(made.clone()),
+            _ => {
+                let made = SlotPool::create(self, PoolLimits::default())?;
+                *pool = Some(made.clone());
+                Ok(made)
+            }
+        }
     }
 
     /// Writes `bytes` to a new file with an unguessable name and mode 0600; it appears
@@ -97,38 +124,39 @@ impl SharedFolder {
     /// # Errors
     /// When the folder is full or not writable.
     pub fn write(&self, bytes: &[u8]) -> Result<LeaseReference, SharedError> {
-        let name = random_name().map_err(|source| self.failed("/dev/urandom", source))?;
+        let name = random_name().map_err(|source| self.folder.failed("/dev/urandom", source))?;
         let temporary = format!("{TEMPORARY_PREFIX}{name}");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let written = rustix::fs::openat(&self.folder, &temporary, flags, Mode::RUSR | Mode::WUSR)
-            .map_err(io::Error::from)
-            .and_then(|file| File::from(file).write_all(bytes))
-            .and_then(|()| self.rename(&temporary, &name));
+        let written = self.folder.make(&temporary);
+        let written = written
+            .and_then(|mut file| file.write_all(bytes))
+            .and_then(|()| self.folder.rename(&temporary, &name));
         if let Err(source) = written {
-            let _ = rustix::fs::unlinkat(&self.folder, &temporary, AtFlags::empty());
-            return Err(self.failed(&name, source));
+            let _ = self.folder.remove(&temporary);
+            return Err(self.folder.failed(&name, source));
         }
         Ok(LeaseReference { name, offset: 0, length: bytes.len() as u64 })
     }
 
     /// Maps the bytes of a lease, read-only.
     ///
-    /// The bytes stay valid after the file is released: the map holds them.
+    /// The bytes stay valid after the lease is released: the map, or the hold on the slot,
+    /// keeps them.
     ///
     /// # Errors
-    /// When the name is not one that [`SharedFolder::write`] gives, the file is gone, is
-    /// not a regular file, or is shorter than the lease says.
+    /// When the name is not one that [`SharedFolder::place`] gives, the file is gone or the
+    /// lease on the slot has ended, it is not a regular file, or is shorter than the lease says.
     pub fn map(&self, lease: &LeaseReference) -> Result<Bytes, SharedError> {
         if !lease.is_valid() {
             return Err(SharedError::Name { name: lease.name.clone() });
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.folder, &lease.name, flags, Mode::empty())
-            .map_err(|errno| self.failed(&lease.name, errno.into()))?;
-        let status = rustix::fs::fstat(&file).map_err(|errno| self.failed(&lease.name, errno.into()))?;
+        if let Some(name) = SlotName::parse(&lease.name) {
+            return self.readers.map(&self.folder, name, lease);
+        }
+        let failed = |source| self.folder.failed(&lease.name, source);
+        let file = self.folder.open_file(&lease.name, OFlags::RDONLY).map_err(failed)?;
+        let status = rustix::fs::fstat(&file).map_err(|errno| failed(errno.into()))?;
         let size = u64::try_from(status.st_size).unwrap_or(0);
-        let regular = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
-        if !regular || lease.offset.saturating_add(lease.length) > size {
+        if !is_regular(&status) || lease.offset.saturating_add(lease.length) > size {
             return Err(SharedError::Length {
                 name: lease.name.clone(),
                 size,
@@ -145,94 +173,78 @@ impl SharedFolder {
         }
         let mut options = MmapOptions::new();
         options.offset(lease.offset).len(length);
-        let file = File::from(file);
         #[expect(unsafe_code, reason = "mapping a file is unsafe because others may change it")]
         // SAFETY: the range lies within the file, whose size was read from this very
         // descriptor. Files get their name by a rename after the last write and are never
         // written or truncated under it; `open` made sure that no other user can reach the
         // folder, so only this program's own functions, which keep that rule, could.
         let map = unsafe { options.map_copy_read_only(&file) };
-        map.map(Bytes::from_owner).map_err(|source| self.failed(&lease.name, source))
+        map.map(Bytes::from_owner).map_err(failed)
     }
 
-    /// Removes a file; a file that is gone already is fine.
+    /// Ends a lease: its file is removed, its slot may be used again once nobody reads it. A
+    /// lease that has ended already is fine.
     ///
     /// # Errors
-    /// When the name is not one that [`SharedFolder::write`] gives, or removal fails.
+    /// When the name is not one that [`SharedFolder::place`] gives, or removal fails.
     pub fn release(&self, name: &str) -> Result<(), SharedError> {
         if !valid_name(name) {
             return Err(SharedError::Name { name: name.to_owned() });
         }
-        match rustix::fs::unlinkat(&self.folder, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(self.failed(name, errno.into())),
-        }
+        let released = match SlotName::parse(name) {
+            Some(slot) => self.readers.release(&self.folder, slot),
+            None => self.folder.remove(name),
+        };
+        released.map_err(|source| self.folder.failed(name, source))
     }
 
     /// Removes files last written longer ago than `older_than`: those of requests whose
-    /// driver died. Files with other names than this folder gives are left alone.
+    /// driver died; and pools without an owner whose leases are all that old. A living owner
+    /// ends old leases itself. Files with other names than this folder gives are left alone.
     ///
     /// # Errors
     /// When the folder cannot be listed.
     pub fn sweep(&self, older_than: Duration) -> Result<Swept, SharedError> {
-        let listing = |errno: Errno| self.failed(".", errno.into());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut swept = Swept::default();
-        for entry in Dir::read_from(&self.folder).map_err(listing)? {
-            let entry = entry.map_err(listing)?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if !valid_name(name) {
-                continue;
-            }
-            let Ok(status) = rustix::fs::statat(&self.folder, name, AtFlags::SYMLINK_NOFOLLOW) else {
-                continue; // Released since it was listed.
+        for (name, status) in self.folder.files()? {
+            let (forgotten, bytes) = match name.strip_prefix(POOL_PREFIX) {
+                Some(pool) => {
+                    (pool::is_forgotten(&self.folder, pool, &status, older_than), pool::memory_bytes(&status))
+                }
+                None => (
+                    valid_name(&name) && pool::is_older(&status, older_than),
+                    u64::try_from(status.st_size).unwrap_or(0),
+                ),
             };
-            let written = Duration::from_secs(u64::try_from(status.st_mtime).unwrap_or(0));
-            let regular = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
-            if regular
-                && now.saturating_sub(written) >= older_than
-                && rustix::fs::unlinkat(&self.folder, name, AtFlags::empty()).is_ok()
-            {
+            if forgotten && self.folder.remove(&name).is_ok() {
                 swept.files += 1;
-                swept.bytes += u64::try_from(status.st_size).unwrap_or(0);
+                swept.bytes += bytes;
             }
         }
+        self.readers.prune();
         Ok(swept)
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        match rustix::fs::renameat_with(&self.folder, from, &self.folder, to, RenameFlags::NOREPLACE) {
-            // File systems without that flag: the name is random, so nothing is replaced.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                Ok(rustix::fs::renameat(&self.folder, from, &self.folder, to)?)
-            }
-            other => Ok(other?),
-        }
-    }
-
-    fn failed(&self, name: &str, source: io::Error) -> SharedError {
-        SharedError::File { path: self.path.join(name), source }
+    /// How many leases have not ended: files, and slots of all pools.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn leases(&self) -> Result<u64, SharedError> {
+        let files = self.folder.files()?;
+        let leases = files.iter().map(|(name, _)| match name.strip_prefix(POOL_PREFIX) {
+            Some(pool) => pool::leases(&self.folder, pool),
+            None => u64::from(valid_name(name) && !name.starts_with(TEMPORARY_PREFIX)),
+        });
+        Ok(leases.sum())
     }
 }
 
-/// `[a-z0-9-]`, so neither a path nor a hidden file.
+/// `[a-z0-9-]`, so neither a path nor a hidden file; and no pool, which is never mapped or
+/// removed whole at somebody's word.
 fn valid_name(name: &str) -> bool {
     (1..=LeaseReference::MAX_NAME_BYTES as usize).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-}
-
-fn random_name() -> io::Result<String> {
-    let mut source = File::open("/dev/urandom")?;
-    let mut name = String::with_capacity(NAME_BYTES);
-    let mut pool = [0; 2 * NAME_BYTES];
-    while name.len() < NAME_BYTES {
-        source.read_exact(&mut pool)?;
-        // 252 is the largest multiple of 36: above it, letters would not be equally likely.
-        let letters = pool.iter().filter(|&&byte| byte < 252);
-        let letters = letters.filter_map(|&byte| ALPHABET.get(usize::from(byte) % ALPHABET.len()));
-        name.extend(letters.map(|&letter| char::from(letter)).take(NAME_BYTES - name.len()));
-    }
-    Ok(name)
+        && !name.starts_with(POOL_PREFIX)
 }
 
 /// A shared folder or file that cannot be used.
@@ -262,6 +274,18 @@ pub enum SharedError {
         /// Where the lease ends.
         expected: u64,
     },
+    /// A lease on a slot that has ended, or never was.
+    #[error("the lease `{name}` has ended")]
+    Released {
+        /// The lease.
+        name: String,
+    },
+    /// No slot is free that can take so much.
+    #[error("no slot of the pool is free for {bytes} bytes")]
+    PoolFull {
+        /// What was asked for.
+        bytes: u64,
+    },
     /// A file cannot be written, mapped or removed.
     #[error("{}: {source}", path.display())]
     File {
@@ -281,6 +305,10 @@ impl SharedError {
             Self::Name { .. } => "the frame was made by something else than tranche; refuse its sender",
             Self::Length { .. } => {
                 "something changed the file after it was written; only functions may write here"
+            }
+            Self::Released { .. } => "its request has ended, or took too long; run the request again",
+            Self::PoolFull { .. } => {
+                "send it in a file of its own, or inline; slots come free as requests end"
             }
             Self::File { .. } => {
                 "check that the shared folder has space; a file that is gone was released, so run the request again"

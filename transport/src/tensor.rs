@@ -30,7 +30,7 @@ pub struct CodedTensor {
 pub enum Payload {
     /// In the frame.
     Inline(Bytes),
-    /// In a file of a folder that sender and receiver share.
+    /// In a slot or a file of a folder that sender and receiver share.
     Lease(LeaseReference),
     /// In an object store. Carried and forwarded; [`CodedTensor::decode`] does not fetch it.
     Object(ObjectReference),
@@ -50,7 +50,8 @@ pub struct ObjectReference {
 pub enum Placement<'a> {
     /// Into the frame.
     Inline,
-    /// Into a new file of this folder. Whoever ends the request releases it.
+    /// Into a slot of this process's pool in this folder, or a new file. Whoever ends the request
+    /// releases it.
     Shared(&'a SharedFolder),
 }
 
@@ -83,7 +84,7 @@ impl CodedTensor {
             Placement::Inline => Payload::Inline(coded),
             Placement::Shared(folder) => Payload::Lease(
                 folder
-                    .write(&coded)
+                    .place(&coded)
                     .map_err(|source| FrameError::Shared { tensor: name.to_owned(), source })?,
             ),
         };
