@@ -304,11 +304,11 @@ fn a_tensor_takes_the_codec_that_saves_it_most_time() {
     let raw = (Codec::Raw, 1.0, 0.0);
     assert_eq!(codec_between(&[], None), Codec::Raw);
     assert_eq!(
-        codec_between(&[raw, (Codec::Sparse, 0.5, 1.0), (Codec::ShuffleZstd, 0.45, 4.0)]),
+        codec_between(&[raw, (Codec::Sparse, 0.5, 1.0), (Codec::ShuffleZstd, 0.45, 4.0)], None),
         Codec::Sparse
     );
     assert_eq!(
-        codec_between(&[raw, (Codec::Sparse, 0.9, 1.0), (Codec::ShuffleZstd, 0.4, 4.0)]),
+        codec_between(&[raw, (Codec::Sparse, 0.9, 1.0), (Codec::ShuffleZstd, 0.4, 4.0)], None),
         Codec::ShuffleZstd
     );
     assert_eq!(codec_between(&[raw, (Codec::Sparse, 0.95, 2.0)], None), Codec::Raw);

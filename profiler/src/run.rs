@@ -154,6 +154,7 @@ fn profile_anew(
         files: files_beside(&model)?,
         inputs: request.inputs,
         outputs: &outputs,
+        mapped_outputs: &[],
         folder: folder.path(),
     };
     let measured = measure_model(request, &groups, &Copies::default(), whole_model, whole)?;
@@ -355,6 +356,8 @@ pub(crate) struct ModelFile<'a> {
     pub inputs: &'a [(TensorSpec, Tensor)],
     /// Outputs wanted.
     pub outputs: &'a [String],
+    /// Those of them that go into shared memory.
+    pub mapped_outputs: &'a [String],
     /// Folder for inputs and outputs.
     pub folder: &'a Path,
 }
@@ -367,7 +370,7 @@ pub(crate) fn measure_model(
     model: ModelFile<'_>,
     cpu: MilliCpu,
 ) -> Result<Measured, ProfilerError> {
-    let ModelFile { path: model, files, inputs, outputs, folder } = model;
+    let ModelFile { path: model, files, inputs, outputs, mapped_outputs, folder } = model;
     let input_folder = folder.join("inputs");
     let output_folder = folder.join("outputs");
     for path in [&input_folder, &output_folder] {
@@ -391,6 +394,7 @@ pub(crate) fn measure_model(
             warmup: request.settings.warmup,
             repeats: request.settings.repeats,
             as_function: false,
+            mapped_outputs: mapped_outputs.to_vec(),
         },
         files,
         cpu,

@@ -6,7 +6,7 @@ use crate::run::{ModelFile, ProfileRequest, Progress, groups, measure_model, tem
 use crate::subject::Copies;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tranche_schema::{Manifest, MilliCpu, Plan, SliceMeasurement, Tensor, TensorCoding};
+use tranche_schema::{Channel, Manifest, MilliCpu, Plan, SliceMeasurement, Tensor, TensorCoding};
 
 /// Activations by name, kept between calls of [`measure_slices`]: whatever the
 /// cuts, a tensor of one name has one value.
@@ -86,7 +86,18 @@ pub fn measure_slices(
             Some(_) => &ProfileRequest { shares: &[], memory_search: false, ..*request },
             None => request,
         };
-        let model = ModelFile { path: model, files, inputs: &inputs, outputs: &outputs, folder: &place };
+        let is_mapped = |name: &&String| {
+            plan.edges.iter().any(|edge| edge.tensor.name == **name && edge.channel == Channel::MappedFile)
+        };
+        let mapped: Vec<String> = outputs.iter().filter(is_mapped).cloned().collect();
+        let model = ModelFile {
+            path: model,
+            files,
+            inputs: &inputs,
+            outputs: &outputs,
+            mapped_outputs: &mapped,
+            folder: &place,
+        };
         let now = measure_model(request, &groups, &copies, model, cpu)?;
         for file in &now.measurement.outputs {
             values.insert(file.spec.name.clone(), file.read()?);

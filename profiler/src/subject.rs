@@ -382,6 +382,7 @@ while read -r runs; do echo '[1.0, 1.0]'; done
                 warmup: 0,
                 repeats: 1,
                 as_function: false,
+                mapped_outputs: Vec::new(),
             }
         }
 
