@@ -20,7 +20,7 @@ pub(crate) fn write(answer: &Answer) -> io::Result<Bytes> {
     Ok(text.into())
 }
 
-/// [`write`], and the bill after the outputs.
+/// [`write()`], and the bill after the outputs.
 pub(crate) fn write_with_bill(answer: &Answer) -> io::Result<Bytes> {
     let written = write(answer)?;
     let mut text = written.strip_suffix(b"}\n").unwrap_or(&written).to_vec();
