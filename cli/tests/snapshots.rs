@@ -33,6 +33,8 @@ fn settings() -> insta::Settings {
         (r"[+-]?\d[\d.]*(e-?\d+)? (ms|s)\b", "[time]"),
         (r"\d[\d.]* GiB·s", "[memory-time]"),
         (r"\d[\d.]* (B|KiB|MiB|GiB)\b\*?", "[bytes]"),
+        // Whatever takes least on this machine.
+        (r"(inline|mapped-file), (raw|zstd|lz4|shuffle-zstd|sparse)", "[way]"),
         (r"CPU\*", "CPU"),
         (r"[+-]?\d[\d.]* %", "[share]"),
         (r"\d+\.\d\dx (less|more)", "[ratio] less or more"),
