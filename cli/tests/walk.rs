@@ -6,7 +6,7 @@ mod support;
 
 use support::{Place, contents};
 use tranche_cli::tensor_files::write_tensors;
-use tranche_schema::{ElementType, Tensor, TensorSpec};
+use tranche_schema::{Accuracy, Channel, Codec, Document as _, Edge, ElementType, Plan, Tensor, TensorSpec};
 
 #[test]
 fn run_answers_as_the_whole_model_does() {
@@ -58,6 +58,58 @@ fn an_unverified_bundle_is_refused() {
     assert!(error["message"].as_str().unwrap().contains("verif"), "{error}");
     place.json(&["deploy", "--name", "unverified", "--allow-unverified"]);
     place.json(&["destroy", "unverified"]);
+}
+
+/// A bundle whose tensors between slices travel in eight bits, where outputs may be moved so far.
+fn lossy(place: &Place, bound: f64) {
+    package(place);
+    let mut plan = Plan::read(&place.path("plan.json")).unwrap();
+    plan.constraints.lossy = Some(Codec::Int8);
+    plan.constraints.accuracy = Some(Accuracy::MaxRelative(bound));
+    let floats = |edge: &&mut Edge| edge.from.is_some() && edge.tensor.element_type == ElementType::Float32;
+    for edge in plan.edges.iter_mut().filter(floats) {
+        (edge.codec, edge.channel) = (Codec::Int8, Channel::Inline);
+    }
+    plan.write(&place.path("plan.json")).unwrap();
+    place.json(&["package", "gat_cora"]);
+}
+
+#[test]
+fn what_lossy_codecs_do_is_verified_and_served() {
+    let place = Place::new();
+    lossy(&place, 0.5);
+    let record = place.json(&["verify", "gat_cora"]);
+    let found = record["accuracy"]["found"].as_f64().unwrap();
+    assert!(found > 1e-6 && found < 0.5, "{record}");
+    place.json(&["deploy", "--name", "lossy"]);
+    place.json(&["invoke", "lossy", "--random", "--output", "lossy.npz"]);
+    support::walk::assert_same_as_whole_within(&place, "gat_cora", "lossy.npz", 1.5 * found);
+    place.json(&["destroy", "lossy"]);
+}
+
+#[test]
+fn a_lossy_codec_that_moves_outputs_too_far_is_a_mismatch() {
+    let place = Place::new();
+    lossy(&place, 1e-9);
+    let (code, error) = place.failure(&["verify", "gat_cora"]);
+    assert_eq!((code, error["code"].as_str()), (40, Some("verify")));
+    assert!(
+        error["message"].as_str().unwrap().starts_with("lossy codecs move the outputs too far"),
+        "{error}"
+    );
+    let (code, _) = place.failure(&["deploy", "--name", "lossy"]);
+    assert_ne!(code, 0);
+}
+
+#[test]
+fn what_nobody_could_mean_is_refused() {
+    let place = Place::new();
+    for wrong in
+        [&["--lossy", "zstd"][..], &["--accuracy", "top-1=1"], &["--lossy", "f16", "--accuracy", "top-1=7"]]
+    {
+        let (code, _) = place.failure(&[&["partition", "gat_cora"], wrong].concat());
+        assert_eq!(code, 2, "{wrong:?}");
+    }
 }
 
 #[test]

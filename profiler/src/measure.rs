@@ -11,12 +11,15 @@
 
 use crate::{ProfilerError, timing};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use tranche_engine::{Engine, EngineError, LoadOptions, OutputBuffer, Session};
-use tranche_schema::{AlignedBuffer, ByteCount, Millis, Tensor, TensorSpec, TensorView, WholeProfile};
+use tranche_schema::{
+    AlignedBuffer, ByteCount, ElementType, Millis, Tensor, TensorSpec, TensorView, WholeProfile,
+};
 
 /// The line that says that the session could take requests.
 pub(crate) const LOADED: &str = "\"loaded\"";
@@ -86,10 +89,10 @@ pub struct MeasureRequest {
     /// Whether it holds what a function holds besides: the frames of the request and of
     /// the answer, and what serves them.
     pub as_function: bool,
-    /// Those of the outputs that it passes on in slots of shared memory, which stay its own from
+    /// Those of the outputs that it writes into slots of shared memory, which stay its own from
     /// one request to the next.
     #[serde(default)]
-    pub mapped_outputs: Vec<String>,
+    pub mapped_outputs: Vec<TensorSpec>,
 }
 
 /// What was measured.
@@ -153,7 +156,7 @@ pub fn answer(
     let load_ms = Millis::from(started.elapsed());
     say(output, LOADED)?;
     let inputs = request.inputs.iter().map(TensorFile::read).collect::<Result<Vec<_>, _>>()?;
-    let mut runner = Runner { session, inputs: &inputs, request: &request, slots: Vec::new() };
+    let mut runner = Runner { session, inputs: &inputs, request: &request, slots: slots(&request) };
     let (first_run_ms, _) = runner.run()?;
     for _ in 0..request.warmup {
         runner.run()?;
@@ -210,8 +213,32 @@ struct Runner<'a> {
     session: Box<dyn Session>,
     inputs: &'a [Tensor],
     request: &'a MeasureRequest,
-    /// What slots of shared memory would hold.
-    slots: Vec<u8>,
+    /// In place of slots of shared memory, by output.
+    slots: BTreeMap<String, (TensorSpec, Vec<u8>)>,
+}
+
+/// What a function's slots would hold, which it writes anew with each request.
+fn slots(request: &MeasureRequest) -> BTreeMap<String, (TensorSpec, Vec<u8>)> {
+    let mapped = request.mapped_outputs.iter().filter(|_| request.as_function);
+    let fixed = mapped.filter(|spec| spec.element_type != ElementType::String && spec.bytes().0 > 0);
+    fixed
+        .map(|spec| {
+            (spec.name.clone(), (spec.clone(), touched(usize::try_from(spec.bytes().0).unwrap_or(0))))
+        })
+        .collect()
+}
+
+/// The memory among `slots` that an output goes into, else the engine's own.
+fn into_slot<'a>(
+    name: &String,
+    slots: &mut BTreeMap<&String, &'a mut (TensorSpec, Vec<u8>)>,
+) -> OutputBuffer<'a> {
+    match slots.remove(name) {
+        Some((spec, data)) => {
+            OutputBuffer::Caller { element_type: spec.element_type, shape: &spec.shape, data }
+        }
+        None => OutputBuffer::Engine(None),
+    }
 }
 
 impl Runner<'_> {
@@ -234,8 +261,9 @@ impl Runner<'_> {
             false => Vec::new(),
         };
         let views: Vec<TensorView<'_>> = self.inputs.iter().map(Tensor::view).collect();
+        let mut slots: BTreeMap<_, _> = self.slots.iter_mut().collect();
         let mut outputs: Vec<OutputBuffer<'_>> =
-            self.request.outputs.iter().map(|_| OutputBuffer::Engine(None)).collect();
+            self.request.outputs.iter().map(|name| into_slot(name, &mut slots)).collect();
         let started = Instant::now();
         self.session.run(&views, &mut outputs)?;
         let elapsed = Millis::from(started.elapsed());
@@ -248,18 +276,9 @@ impl Runner<'_> {
             })
             .collect();
         if self.request.as_function {
-            let named = || self.request.outputs.iter().zip(tensors.iter().flatten());
-            let is_mapped = |name: &String| self.request.mapped_outputs.contains(name);
-            let bytes_of = |mapped: bool| -> usize {
-                named()
-                    .filter(|(name, _)| is_mapped(name) == mapped)
-                    .map(|(_, tensor)| tensor.data().len())
-                    .sum()
-            };
-            if self.slots.is_empty() {
-                self.slots = touched(bytes_of(true));
-            }
-            drop(std::hint::black_box(touched(bytes_of(false))));
+            let coded: Vec<Vec<u8>> =
+                tensors.iter().flatten().map(|tensor| touched(tensor.data().len())).collect();
+            drop(std::hint::black_box(coded));
         }
         Ok((elapsed, tensors))
     }

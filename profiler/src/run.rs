@@ -357,7 +357,7 @@ pub(crate) struct ModelFile<'a> {
     /// Outputs wanted.
     pub outputs: &'a [String],
     /// Those of them that go into shared memory.
-    pub mapped_outputs: &'a [String],
+    pub mapped_outputs: &'a [TensorSpec],
     /// Folder for inputs and outputs.
     pub folder: &'a Path,
 }

@@ -6,7 +6,7 @@ use crate::run::{ModelFile, ProfileRequest, Progress, groups, measure_model, tem
 use crate::subject::Copies;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tranche_schema::{Channel, Manifest, MilliCpu, Plan, SliceMeasurement, Tensor, TensorCoding};
+use tranche_schema::{Channel, Manifest, MilliCpu, Plan, SliceMeasurement, Tensor, TensorCoding, TensorSpec};
 
 /// Activations by name, kept between calls of [`measure_slices`]: whatever the
 /// cuts, a tensor of one name has one value.
@@ -86,10 +86,11 @@ pub fn measure_slices(
             Some(_) => &ProfileRequest { shares: &[], memory_search: false, ..*request },
             None => request,
         };
-        let is_mapped = |name: &&String| {
-            plan.edges.iter().any(|edge| edge.tensor.name == **name && edge.channel == Channel::MappedFile)
-        };
-        let mapped: Vec<String> = outputs.iter().filter(is_mapped).cloned().collect();
+        let mapped = plan.edges.iter().filter(|edge| edge.channel == Channel::MappedFile);
+        let mapped: Vec<TensorSpec> = mapped
+            .filter(|edge| outputs.contains(&edge.tensor.name))
+            .map(|edge| edge.tensor.clone())
+            .collect();
         let model = ModelFile {
             path: model,
             files,

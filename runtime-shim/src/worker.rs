@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::{error, info, warn};
 use tranche_engine::{EngineError, LoadOptions, OutputBuffer, Session};
-use tranche_schema::{ByteCount, Channel, FunctionMetrics, Tensor};
+use tranche_schema::{ByteCount, Channel, Codec, FunctionMetrics, Tensor, TensorSpec};
 use tranche_serving::{Phase, Refusal};
-use tranche_transport::{CodedTensor, Frame, FrameError, Placement, RequestHeader, SharedFolder};
+use tranche_transport::{CodedTensor, Frame, FrameError, Placement, RequestHeader, SharedFolder, TensorWriter};
 
 use crate::answer::{bad_frame, bad_input};
 use crate::function::{Function, State};
-use crate::slice::{LoadFailure, Slice};
+use crate::slice::{LoadFailure, Route, Slice};
 use crate::{EngineOpener, metrics, start_up};
 
 /// A request whose frame fits the slice.
@@ -201,7 +201,8 @@ fn run(
 
     let started = Instant::now();
     let views: Vec<_> = inputs.iter().map(Tensor::view).collect();
-    let mut outputs: Vec<_> = slice.manifest.outputs.iter().map(|_| OutputBuffer::Engine(None)).collect();
+    let mut slots: Vec<_> = slice.manifest.outputs.iter().zip(&slice.routes).map(in_place(folders)).collect();
+    let mut outputs: Vec<_> = slice.manifest.outputs.iter().zip(&mut slots).map(buffer).collect();
     let ran = session.run(&views, &mut outputs);
     measured.run_ms = started.elapsed().into();
     ran.map_err(|engine_error| engine_failed(engine_error.to_string(), engine_error.hint()))?;
@@ -210,8 +211,14 @@ fn run(
 
     let started = Instant::now();
     let mut tensors = Vec::with_capacity(outputs.len());
-    for ((output, spec), route) in outputs.into_iter().zip(&slice.manifest.outputs).zip(&slice.routes) {
-        let OutputBuffer::Engine(Some(tensor)) = output else {
+    let made: Vec<_> = outputs.into_iter().map(engines).collect();
+    let expected = slice.manifest.outputs.iter().zip(&slice.routes);
+    for ((slot, tensor), (spec, route)) in slots.into_iter().zip(made).zip(expected) {
+        if let Some(slot) = slot {
+            tensors.push(slot.publish());
+            continue;
+        }
+        let Some(tensor) = tensor else {
             return Err(engine_failed(
                 format!("the engine gave no output `{}`", spec.name),
                 "this is a bug in tranche; please report it",
@@ -251,6 +258,34 @@ fn run(
     let leases = answer.leases().map(|lease| lease.name.clone()).collect();
     measured.encode_ms = started.elapsed().into();
     Ok(Output { chunks, tensors: answer.tensors, leases })
+}
+
+/// A slot for an output that whoever reads it maps: the engine writes there, and nothing is copied.
+fn in_place<'a>(
+    folders: Folders<'a>,
+) -> impl FnMut((&'a TensorSpec, &'a Route)) -> Option<TensorWriter> + use<'a> {
+    move |(spec, route)| {
+        let folder = folders.outputs?;
+        let is_mapped = route.channel == Channel::MappedFile && route.codec == Codec::Raw;
+        is_mapped.then(|| TensorWriter::reserve(folder, spec)).flatten()
+    }
+}
+
+fn buffer<'a>((spec, slot): (&'a TensorSpec, &'a mut Option<TensorWriter>)) -> OutputBuffer<'a> {
+    match slot {
+        Some(slot) => {
+            OutputBuffer::Caller { element_type: spec.element_type, shape: &spec.shape, data: slot.bytes() }
+        }
+        None => OutputBuffer::Engine(None),
+    }
+}
+
+/// The tensor that the engine made, where it made one.
+fn engines(output: OutputBuffer<'_>) -> Option<Tensor> {
+    match output {
+        OutputBuffer::Engine(tensor) => tensor,
+        OutputBuffer::Caller { .. } => None,
+    }
 }
 
 fn engine_failed(message: String, hint: &str) -> Refusal {

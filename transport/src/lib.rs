@@ -30,6 +30,7 @@ mod folder;
 mod frame;
 mod header;
 mod http;
+mod in_place;
 pub mod lambda;
 mod limits;
 mod measure;
@@ -47,6 +48,7 @@ pub use http::{
     CALL_ID_HEADER, CONTENT_TYPE, HEALTH_PATH, INVOKE_PATH, ITINERARY_HEADER, METRICS_HEADER, READY_PATH,
     TIMEOUT_HEADER, TRAIL_HEADER, call_id, parse_go_duration,
 };
+pub use in_place::TensorWriter;
 pub use limits::FrameLimits;
 pub use measure::{CodecMeasurement, measure_codec};
 pub use pool::{PoolLimits, SlotPool, SlotWriter};

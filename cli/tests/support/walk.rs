@@ -17,9 +17,14 @@ pub fn package(place: &Place, model: &str, cuts: &[&str]) {
 
 /// The outputs in a file are what the whole model gives for the same random inputs.
 pub fn assert_same_as_whole(place: &Place, model: &str, outputs: &str) {
+    assert_same_as_whole_within(place, model, outputs, 1e-5);
+}
+
+/// The same but for `tolerance` of the outputs' scale.
+pub fn assert_same_as_whole_within(place: &Place, model: &str, outputs: &str, tolerance: f64) {
     let run = ["run", model, "--strategy", "unsplit", "--repeats", "1", "--requests", "1", "--no-unsplit"];
     place.json(&[&run[..], &["--name", "whole", "--output", "whole.npz"]].concat());
-    assert_same(place, outputs, "whole.npz", 1e-5);
+    assert_same(place, outputs, "whole.npz", tolerance);
 }
 
 /// Two files hold the model's outputs with the same values, but for `tolerance` of their scale.
