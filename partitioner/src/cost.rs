@@ -3,8 +3,8 @@
 //! For a slice of layers `i..j` of a linear order:
 //!
 //! - **memory** = round up to the target's grid of
-//!   `(base_memory + weights × weights_factor + largest × loading_factor + peak +
-//!   buffers) × headroom`, at least the smallest size. `weights` counts each
+//!   `(base_memory + weights × weights_factor + largest × loading_factor +
+//!   peak × activations_factor + buffers) × headroom`, at least the smallest size. `weights` counts each
 //!   initialiser once, `largest` is the largest of them. `peak` is the highest sum, over the slice's layers, of the layer's own live bytes
 //!   and of tensors made earlier *in the slice* that something still needs.
 //!   `buffers` are the slice's input and output tensors, which the function
@@ -46,8 +46,10 @@ use tranche_schema::{ByteCount, Channel, Codec, LinkProfile, MilliCpu, Millis, P
 
 /// Largest factor from weight bytes to engine memory that is taken for weights:
 /// the file's copy, a packed copy and a transient one. What a process holds
-/// beyond that does not come from its weights and counts as base memory.
+/// beyond that does not come from its weights.
 const LARGEST_WEIGHTS_FACTOR: f64 = 3.0;
+/// Activations that engines hold at most, per byte that is live at once.
+const LARGEST_ACTIVATIONS_FACTOR: f64 = 2.5;
 
 /// What hand-off takes where no profile measured it.
 const DEFAULT_LINK: LinkProfile = LinkProfile {
@@ -93,6 +95,9 @@ pub struct CostModel {
     pub base_memory: ByteCount,
     /// Engine memory per byte of weights, at least 1.
     pub weights_factor: f64,
+    /// Engine memory per byte of the highest sum of live activations, at least 1: an engine may hold
+    /// more of them at once than the graph needs.
+    pub activations_factor: f64,
     /// Engine memory per byte of the largest initialiser while it is loaded, beside
     /// what it holds afterwards: tract reads each into memory and then converts it.
     pub loading_factor: f64,
@@ -129,7 +134,8 @@ impl CostModel {
     /// The cost model of functions on the profiled machine.
     ///
     /// `weights_factor` explains what the whole model's process held beyond base
-    /// memory, activations and the largest initialiser's copy, up to 3; the rest is base memory. Hand-off rates
+    /// memory, activations and the largest initialiser's copy, up to 3; `activations_factor` what is left, up to
+    /// 2.5; the rest is base memory. Hand-off rates
     /// are those that the profile measured, else those of loopback HTTP with copies at about
     /// 2 GiB/s a side and of memory mapping; Zstandard's are those of level 1.
     #[must_use]
@@ -149,10 +155,17 @@ impl CostModel {
         let weights = whole.weights_bytes.0 as f64;
         let weights_factor =
             if weights > 0.0 { (held / weights).clamp(1.0, LARGEST_WEIGHTS_FACTOR) } else { 1.0 };
-        let unexplained = (held - weights * weights_factor).max(0.0) as u64;
+        let unexplained = (held - weights * weights_factor).max(0.0);
+        let activations = whole.peak_activation_bytes.0 as f64;
+        let activations_factor = match activations > 0.0 {
+            true => (1.0 + unexplained / activations).min(LARGEST_ACTIVATIONS_FACTOR),
+            false => 1.0,
+        };
+        let unexplained = (unexplained - activations * (activations_factor - 1.0)).max(0.0) as u64;
         Self {
             base_memory: ByteCount(base.saturating_add(unexplained)),
             weights_factor,
+            activations_factor,
             loading_factor,
             headroom: 1.1,
             per_request: link.per_request_ms,

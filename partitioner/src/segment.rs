@@ -457,6 +457,7 @@ impl<'a> Costs<'a> {
     fn expected_memory(&self, weights: u64, largest: u64, peak: u64, buffers: u64) -> ByteCount {
         let weights = (weights as f64 * self.model.weights_factor).ceil() as u64;
         let loading = (largest as f64 * self.model.loading_factor).ceil() as u64;
+        let peak = (peak as f64 * self.model.activations_factor).ceil() as u64;
         let parts = [self.model.base_memory.0, weights, loading, peak, buffers];
         ByteCount(parts.into_iter().fold(0, u64::saturating_add))
     }

@@ -7,6 +7,10 @@ use tranche_schema::{
     ProfileSettings, TensorSpec,
 };
 
+/// What is measured and how: raised with every change to either that readers of the format do not see, so
+/// that nobody plans with a kept profile that lacks something.
+const MEASURING: u32 = 2;
+
 /// What a profile depends on.
 #[derive(Clone, Debug)]
 pub struct CacheKey<'a> {
@@ -42,7 +46,7 @@ impl CacheKey<'_> {
     pub fn file(&self, folder: &Path) -> Result<PathBuf, serde_json::Error> {
         let text = serde_json::to_string(&(
             Profile::FORMAT,
-            Profile::VERSION,
+            (Profile::VERSION, MEASURING),
             self.model,
             self.dimensions,
             self.inputs,

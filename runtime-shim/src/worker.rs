@@ -11,7 +11,9 @@ use tracing::{error, info, warn};
 use tranche_engine::{EngineError, LoadOptions, OutputBuffer, Session};
 use tranche_schema::{ByteCount, Channel, Codec, FunctionMetrics, Tensor, TensorSpec};
 use tranche_serving::{Phase, Refusal};
-use tranche_transport::{CodedTensor, Frame, FrameError, Placement, RequestHeader, SharedFolder, TensorWriter};
+use tranche_transport::{
+    CodedTensor, Frame, FrameError, Placement, RequestHeader, SharedFolder, TensorWriter,
+};
 
 use crate::answer::{bad_frame, bad_input};
 use crate::function::{Function, State};
