@@ -15,6 +15,7 @@ pub mod context;
 mod cost;
 pub mod deployments;
 pub mod failure;
+mod guard;
 mod images;
 pub mod inputs;
 mod interruption;
