@@ -9,9 +9,10 @@
 //! CPUs and nothing paid for hand-off, and compares the function that holds all of it with the plan
 //! that was found otherwise. Groups of slices in several functions are not looked for.
 
+use crate::borders::{slice_inputs, slice_outputs};
 use crate::horizontal::{Candidate, compose};
 use crate::order::Order;
-use crate::plan::{keep_latencies, make, placed, slice_inputs, slice_outputs};
+use crate::plan::{keep_latencies, make, placed};
 use crate::search::{Choice, Points, Taken, Totals, fastest};
 use crate::{ChannelRate, CostModel, Costs, PlanError, Pricing, Problem, Segment, Strategy};
 use std::ops::Range;

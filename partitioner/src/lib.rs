@@ -5,6 +5,7 @@
 //! [`Plan`](tranche_schema::Plan) that [`verify`] accepts and [`render`] explains.
 //! Equal inputs give byte-identical plans. [`price`] tells what a platform charges a month.
 
+mod borders;
 mod colocate;
 pub mod cost;
 pub mod difference;

@@ -1,3 +1,4 @@
+use crate::borders::{edges, slice_inputs, slice_outputs};
 use crate::colocate::{colocated, together};
 use crate::horizontal::{Candidate, Placed, candidates, compose, part_name, placed_of};
 use crate::manual::manual;
@@ -12,8 +13,8 @@ use crate::{CostModel, Costs, Infeasible, PlanError, Problem, Segment, Strategy,
 use std::collections::HashMap;
 use std::ops::Range;
 use tranche_schema::{
-    Channel, Codec, Constraints, Document as _, Edge, Frontier, FrontierPoint, FunctionSize, GibSeconds,
-    MilliCpu, Millis, Plan, PlanPrediction, SlicePlan, SlicePrediction, TensorSpec,
+    Constraints, Document as _, Frontier, FrontierPoint, FunctionSize, GibSeconds, MilliCpu, Millis, Plan,
+    PlanPrediction, SlicePlan, SlicePrediction,
 };
 
 /// Relative difference between sums of the same times in another order.
@@ -64,6 +65,11 @@ pub fn partition(
         }
     }
     best.map(|mut best| {
+        if let Some(lossy) = constraints.lossy.filter(|_| best.edges.iter().all(|edge| edge.codec.is_lossless())) {
+            notes.push(format!(
+                "no tensor takes {lossy}: it saves no time, or what it saves was not measured, which `tranche plan` and `run` do"
+            ));
+        }
         best.notes.extend(notes);
         best
     })
@@ -462,57 +468,6 @@ fn vertical(
         notes: Vec::new(),
     };
     priced(costs, plan, path, whole)
-}
-
-/// Tensors read in the range and written before it, in problem order.
-pub(crate) fn slice_inputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
-    let reads = |tensor: &&crate::BorderTensor| {
-        tensor.producer.is_none_or(|producer| producer < range.start)
-            && tensor.consumers.iter().any(|consumer| range.contains(consumer))
-    };
-    problem.tensors.iter().filter(reads).map(|tensor| tensor.spec.clone()).collect()
-}
-
-/// Tensors written in the range and needed after it, in problem order.
-pub(crate) fn slice_outputs(problem: &Problem, range: &Range<usize>) -> Vec<TensorSpec> {
-    let writes = |tensor: &&crate::BorderTensor| {
-        tensor.producer.is_some_and(|producer| range.contains(&producer))
-            && (tensor.to_caller || tensor.consumers.last().is_some_and(|&last| last >= range.end))
-    };
-    problem.tensors.iter().filter(writes).map(|tensor| tensor.spec.clone()).collect()
-}
-
-/// Edges by producer (the caller first), then by name.
-fn edges(problem: &Problem, path: &[Segment]) -> Vec<Edge> {
-    let slice_of = |layer: usize| path.iter().position(|segment| segment.layers.contains(&layer));
-    let mut edges = Vec::new();
-    for tensor in &problem.tensors {
-        let from = tensor.producer.and_then(slice_of);
-        let mut to: Vec<usize> = tensor
-            .consumers
-            .iter()
-            .filter_map(|&layer| slice_of(layer))
-            .filter(|&to| Some(to) != from)
-            .collect();
-        to.dedup();
-        if to.is_empty() && !tensor.to_caller {
-            continue;
-        }
-        let name = |slice: usize| format!("slice-{slice}");
-        let edge = Edge {
-            tensor: tensor.spec.clone(),
-            from: from.map(name),
-            to: to.into_iter().map(name).collect(),
-            to_caller: tensor.to_caller,
-            codec: Codec::Raw,
-            channel: Channel::Inline,
-        };
-        edges.push((from, edge));
-    }
-    edges.sort_by(|(left_from, left), (right_from, right)| {
-        left_from.cmp(right_from).then_with(|| left.tensor.name.cmp(&right.tensor.name))
-    });
-    edges.into_iter().map(|(_, edge)| edge).collect()
 }
 
 /// Pass: each edge gets the channel and codec that the cost model prefers.

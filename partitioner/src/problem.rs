@@ -83,8 +83,8 @@ pub struct Problem {
     pub profiled_cpu: MilliCpu,
     /// Slices measured whole.
     pub measured: Vec<SliceMeasurement>,
-    /// What codecs do to tensors, where it was measured.
-    pub codings: Vec<TensorCoding>,
+    /// What codecs do to tensors, by name, where it was measured.
+    pub codings: BTreeMap<String, Vec<TensorCoding>>,
     /// What hand-off takes on the profiled machine, where it was measured.
     pub link: Option<LinkProfile>,
     /// What is known of splits.
@@ -93,11 +93,8 @@ pub struct Problem {
 
 impl Problem {
     /// What codecs do to a tensor; nothing where none was measured on it.
-    pub(crate) fn codings_of<'a>(
-        &'a self,
-        tensor: &'a str,
-    ) -> impl Iterator<Item = &'a TensorCoding> + Clone {
-        self.codings.iter().filter(move |coding| coding.tensor == tensor)
+    pub(crate) fn codings_of(&self, tensor: &str) -> impl Iterator<Item = &TensorCoding> + Clone + use<'_> {
+        self.codings.get(tensor).into_iter().flatten()
     }
 
     /// The problem of cutting `graph`, coarsened to `layers`, as `profile` measured it.
@@ -169,7 +166,7 @@ impl Problem {
             whole: profile.whole.clone(),
             profiled_cpu: MilliCpu(profile.settings.threads.max(1).saturating_mul(1000)),
             measured: profile.slices.clone(),
-            codings: profile.codings.clone(),
+            codings: by_tensor(&profile.codings),
             link: profile.link,
             horizontal: Horizontal::of(source(graph, layers, profile, weight_ids)),
         };
@@ -248,6 +245,14 @@ fn source(graph: &Graph, layers: &[Layer], profile: &Profile, weights: HashMap<T
     let mut facts = TensorFacts::declared(graph, &profile.inputs, &profile.dimensions);
     facts.measure(graph, &known);
     Source::new(graph, layers, facts, weights)
+}
+
+fn by_tensor(codings: &[TensorCoding]) -> BTreeMap<String, Vec<TensorCoding>> {
+    let mut found: BTreeMap<String, Vec<TensorCoding>> = BTreeMap::new();
+    for coding in codings {
+        found.entry(coding.tensor.clone()).or_default().push(coding.clone());
+    }
+    found
 }
 
 fn parallel_share(scaling: Option<&LayerScaling>) -> f64 {

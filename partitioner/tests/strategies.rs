@@ -280,7 +280,7 @@ fn a_plan_of_other_layers_is_refused() {
 /// The codec of `tensor_1` between two slices on a link that takes 10 ms a mebibyte, where these were measured.
 fn codec_between(measured: &[(Codec, f64, f64)], lossy: Option<Codec>) -> Codec {
     let mut problem = pays();
-    problem.codings = measured
+    let codings = measured
         .iter()
         .map(|&(codec, ratio, time)| TensorCoding {
             tensor: "tensor_1".to_owned(),
@@ -291,6 +291,7 @@ fn codec_between(measured: &[(Codec, f64, f64)], lossy: Option<Codec>) -> Codec 
             decode_ms_per_mib: Millis(time),
         })
         .collect();
+    problem.codings = [("tensor_1".to_owned(), codings)].into();
     let mut model = CostModel { mapped_file: None, ..CostModel::of(&problem) };
     (model.inline.send_per_mebibyte, model.inline.receive_per_mebibyte) = (Millis(10.0), Millis(10.0));
     let strategy = Strategy::Manual(vec!["layer_1".to_owned()]);

@@ -5,13 +5,13 @@
 #[path = "../../packager/tests/common/mod.rs"]
 mod small;
 
+use tranche_graph::Graph;
 use tranche_graph::coarsen::coarsen;
 use tranche_graph::onnx::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
-    TypeProto, ValueInfoProto, attribute_proto, tensor_shape_proto, type_proto,
+    AttributeProto, GraphProto, NodeProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto, tensor_shape_proto, type_proto,
 };
 use tranche_graph::split::even_bounds;
-use tranche_graph::{Graph, Model};
 use tranche_partitioner::{CostModel, Problem, Strategy, partition};
 use tranche_schema::{Constraints, ElementType, Join, Millis, Plan, Profile, ResourceDominance, TensorSpec};
 
@@ -76,13 +76,7 @@ fn chain() -> Graph {
         output: vec![image(&format!("t{DEPTH}"))],
         ..GraphProto::default()
     };
-    let proto = ModelProto {
-        ir_version: Some(8),
-        opset_import: vec![OperatorSetIdProto { domain: None, version: Some(17) }],
-        graph: Some(graph),
-        ..ModelProto::default()
-    };
-    Graph::new(Model::from_proto(proto)).unwrap()
+    small::built(graph)
 }
 
 fn profile(graph: &Graph) -> Profile {

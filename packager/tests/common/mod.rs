@@ -77,6 +77,11 @@ pub fn model_with(seed: f32) -> Graph {
         output: vec![value("d")],
         ..GraphProto::default()
     };
+    built(graph)
+}
+
+/// A graph of these nodes.
+pub fn built(graph: GraphProto) -> Graph {
     let proto = ModelProto {
         ir_version: Some(8),
         opset_import: vec![OperatorSetIdProto { domain: None, version: Some(17) }],

@@ -66,7 +66,7 @@ pub fn problem(layers: &[TestLayer], weights: &[u64], tensors: Vec<BorderTensor>
         },
         profiled_cpu: MilliCpu(1000),
         measured: Vec::new(),
-        codings: Vec::new(),
+        codings: Default::default(),
         link: None,
         horizontal: tranche_partitioner::Horizontal::default(),
     }
